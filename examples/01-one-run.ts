@@ -1,0 +1,189 @@
+/**
+ * One run, one task, signed requests: an agent registers one task over real HTTP, three services of one app share it,
+ * and a server verifies every request. Everything runs in this process, on a loopback port.
+ */
+import {
+  AgentAssertion,
+  AgentIdentity,
+  AgentKey,
+  AgentRuntimeId,
+  AssertionHeader,
+  Run,
+  Signing,
+  TaskId,
+  UrlDerivation
+} from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import {
+  AgentAssertionVerifier,
+  AgentAuthentication,
+  AgentDirectory,
+  AuthApi,
+  AuthApiHandlers
+} from "@agent-identity/server"
+import {
+  HttpApi,
+  HttpApiBuilder,
+  HttpApiEndpoint,
+  HttpApiGroup,
+  HttpBody,
+  HttpClient,
+  HttpClientRequest,
+  HttpLayerRouter,
+  HttpMiddleware,
+  HttpServer,
+  HttpServerRequest
+} from "@effect/platform"
+import { NodeHttpClient, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { Console, Context, Effect, Layer, Logger, LogLevel, Redacted, Schema } from "effect"
+import { createServer } from "node:http"
+
+// ---- The server: the AuthAPI, and a protected route that tells its caller who it is. ----
+
+class ProviderApi extends HttpApi.make("ProviderApi").add(
+  HttpApiGroup.make("provider").add(
+    HttpApiEndpoint.post("respond", "/backend-api/codex/responses")
+      .setPayload(Schema.Struct({ input: Schema.String }))
+      .addSuccess(Schema.Struct({ agent: Schema.String, task: Schema.String }))
+      .middleware(AgentAuthentication.AgentAuthentication)
+  )
+) {}
+
+const ProviderHandlers = HttpApiBuilder.group(
+  ProviderApi,
+  "provider",
+  (handlers) =>
+    handlers.handle("respond", () =>
+      Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId, taskId }) => ({
+        agent: agentRuntimeId,
+        task: taskId
+      })))
+)
+
+const printRequests = HttpMiddleware.make((app) =>
+  Effect.gen(function*() {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const response = yield* app
+    yield* Console.log(`  server     ${request.method} ${request.url} -> ${response.status}`)
+    return response
+  })
+)
+
+const Server = Layer.mergeAll(
+  HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
+  HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
+).pipe(
+  Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
+  (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
+  Layer.provide(AgentAuthentication.layer),
+  Layer.provide(AgentAssertionVerifier.layer),
+  Layer.provideMerge(AgentDirectory.layerMemory),
+  Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
+)
+
+// ---- The app: three services that know HttpClient and nothing of agent identities. ----
+
+class Planner extends Context.Tag("Planner")<Planner, Ask>() {}
+class Researcher extends Context.Tag("Researcher")<Researcher, Ask>() {}
+class Writer extends Context.Tag("Writer")<Writer, Ask>() {}
+
+type Ask = (input: string) => Effect.Effect<string, unknown>
+
+const makeAsk = (name: string) =>
+  Effect.gen(function*() {
+    const client = yield* HttpClient.HttpClient
+    const { providers } = (yield* UrlDerivation.UrlDerivation).environment
+    return (input: string) =>
+      client.post(`${providers[0]}/responses`, { body: HttpBody.unsafeJson({ input }) }).pipe(
+        Effect.flatMap((response) => response.json),
+        Effect.flatMap(Schema.decodeUnknown(Schema.Struct({ agent: Schema.String, task: Schema.String }))),
+        Effect.map(({ agent, task }) => `  ${name.padEnd(10)} accepted as ${agent}, ${task}`)
+      )
+  })
+
+const Services = Layer.mergeAll(
+  Layer.effect(Planner, makeAsk("planner")),
+  Layer.effect(Researcher, makeAsk("researcher")),
+  Layer.effect(Writer, makeAsk("writer"))
+)
+
+// ---- Wiring: once a process, and once a run. ----
+
+/** Where the in-process server listens, as a deployment of one's own. */
+const Urls = Layer.unwrapEffect(
+  HttpServer.addressFormattedWith((origin) =>
+    Effect.succeed(UrlDerivation.layerCustom({
+      authApi: `${origin}/api/accounts`,
+      jwksBase: `${origin}/backend-api`,
+      providers: [`${origin}/backend-api/codex`],
+      loopbackHttp: true
+    }))
+  )
+)
+
+/** A new agent: its key is generated here, its public key goes into the server's directory. */
+const Identity = Layer.unwrapEffect(Effect.gen(function*() {
+  const directory = yield* AgentDirectory.AgentDirectory
+  const signing = yield* Signing.Signing
+  const key = yield* AgentKey.generate()
+  const { publicKey } = yield* signing.importPrivateKey(key)
+  const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-demo")
+  yield* directory.putAgent({ agentRuntimeId, publicKey })
+  yield* Console.log(`  agent      ${agentRuntimeId}, ${AgentKey.toSshPublicKey(publicKey)}`)
+  return AgentIdentity.layer({ agentRuntimeId, privateKey: AgentKey.toPkcs8(key) })
+}))
+
+const Process = Layer.mergeAll(Urls, Identity, NodeHttpClient.layerUndici).pipe(
+  Layer.provideMerge(Server),
+  Layer.provideMerge(NodeSigning.layer)
+)
+
+const AgentRun = Services.pipe(Layer.provideMerge(Run.layer))
+
+// ---- Two runs. ----
+
+const threeRequests = Effect.gen(function*() {
+  const ask = [yield* Planner, yield* Researcher, yield* Writer]
+  const answers = yield* Effect.forEach(ask, (ask) => ask("hello"), { concurrency: "unbounded" })
+  yield* Effect.forEach(answers, (answer) => Console.log(answer))
+})
+
+/** The run's own header, changed to name another task, sent by a client that signs nothing. */
+const tamperedRequest = (plain: HttpClient.HttpClient) =>
+  Effect.gen(function*() {
+    const { providers } = (yield* UrlDerivation.UrlDerivation).environment
+    const assertion = yield* (yield* AgentAssertion.AgentAssertion).current
+    const signed = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+    const tampered = AssertionHeader.encode({ ...signed, taskId: TaskId.TaskId.make("task-of-another-run") })
+    const response = yield* plain.execute(
+      HttpClientRequest.post(`${providers[0]}/responses`, {
+        body: HttpBody.unsafeJson({ input: "hello" }),
+        headers: { authorization: tampered }
+      })
+    )
+    yield* Console.log(`  tampered   refused with ${response.status}: ${yield* response.text}`)
+  })
+
+const main = Effect.gen(function*() {
+  const plain = yield* HttpClient.HttpClient
+
+  yield* Console.log("\nFirst run: three services, one task")
+  yield* threeRequests.pipe(
+    Effect.zipRight(tamperedRequest(plain)),
+    Effect.provide(Layer.fresh(AgentRun))
+  )
+
+  yield* Console.log("\nSecond run: a task of its own")
+  yield* Effect.provide(threeRequests, Layer.fresh(AgentRun))
+})
+
+const printLog = Logger.make(({ annotations, message }) => {
+  const fields = Array.from(annotations, ([name, value]) => ` ${name}=${value}`).join("")
+  globalThis.console.log(`  log        ${String(message)}${fields}`)
+})
+
+main.pipe(
+  Effect.provide(Layer.provide(Process, Logger.replace(Logger.defaultLogger, printLog))),
+  Logger.withMinimumLogLevel(LogLevel.Debug),
+  NodeRuntime.runMain({ disablePrettyLogger: true })
+)

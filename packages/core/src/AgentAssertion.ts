@@ -1,0 +1,113 @@
+/**
+ * The run's assertion for the present second.
+ *
+ * Ed25519 is deterministic and time on the wire is whole seconds: within one second the same task has the same bytes,
+ * so it is signed once and reused.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as AgentIdentity from "./AgentIdentity.ts"
+import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as AssertionHeader from "./AssertionHeader.ts"
+import * as RunTask from "./RunTask.ts"
+import * as SignedPayload from "./SignedPayload.ts"
+import type { TaskId } from "./TaskId.ts"
+import * as Timestamp from "./Timestamp.ts"
+
+/**
+ * A header value, and the agent and the task that it names.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Assertion {
+  readonly header: Redacted.Redacted<string>
+  readonly agentRuntimeId: AgentRuntimeId
+  readonly taskId: TaskId
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Fails once the run is over, and where the key does not sign. */
+  readonly current: Effect.Effect<Assertion, RunTask.RunTaskError>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class AgentAssertion extends Context.Tag("@agent-identity/core/AgentAssertion")<AgentAssertion, Service>() {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  form: SignedPayload.PayloadForm
+): Effect.Effect<Service, never, AgentIdentity.AgentIdentity | RunTask.RunTask> =>
+  Effect.gen(function*() {
+    const { agentRuntimeId, signer } = yield* AgentIdentity.AgentIdentity
+    const task = yield* RunTask.RunTask
+
+    const fail = (detail: string) => new RunTask.RunTaskError({ reason: "SigningFailed", agentRuntimeId, detail })
+
+    let last:
+      | { readonly second: number; readonly taskId: TaskId; readonly assertion: Effect.Effect<Assertion> }
+      | undefined
+
+    const sign = (second: number, taskId: TaskId): Effect.Effect<Assertion, RunTask.RunTaskError> => {
+      const timestamp = Timestamp.format(second * 1000)
+      if (timestamp === undefined) return Effect.fail(fail("the clock is outside the years 0000 to 9999"))
+      return Effect.matchEffect(signer.sign(SignedPayload.assertion(form, agentRuntimeId, taskId, timestamp)), {
+        onFailure: (error) => Effect.fail(fail(error.message)),
+        onSuccess: (signature) => {
+          const header = AssertionHeader.encode({ agentRuntimeId, taskId, timestamp, signature })
+          const assertion = Effect.succeed<Assertion>({ header: Redacted.make(header), agentRuntimeId, taskId })
+          last = { second, taskId, assertion }
+          // A signer may take its time, and the run may end or go on to another task meanwhile.
+          return Effect.flatMap(task.current(), (now) => now === taskId ? assertion : current)
+        }
+      })
+    }
+
+    const current: Effect.Effect<Assertion, RunTask.RunTaskError> = Effect.clockWith((clock) => {
+      const taskId = task.current()
+      if (Either.isLeft(taskId)) return Effect.fail(taskId.left)
+      const second = Math.floor(clock.unsafeCurrentTimeMillis() / 1000)
+      return last !== undefined && last.second === second && last.taskId === taskId.right
+        ? last.assertion
+        : sign(second, taskId.right)
+    })
+
+    return { current }
+  })
+
+/**
+ * Assertions in the form `v1`, the one that OpenAI's service takes.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<AgentAssertion, never, AgentIdentity.AgentIdentity | RunTask.RunTask> = Layer.effect(
+  AgentAssertion,
+  make("v1")
+)
+
+/**
+ * Assertions in the form `v2`, for a backend of one's own that verifies this form.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerV2: Layer.Layer<AgentAssertion, never, AgentIdentity.AgentIdentity | RunTask.RunTask> = Layer.effect(
+  AgentAssertion,
+  make("v2")
+)

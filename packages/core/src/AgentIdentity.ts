@@ -1,0 +1,144 @@
+/**
+ * Whose run this is: the agent's runtime id, its imported key, and the account that it works for.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { AccountId } from "./AccountId.ts"
+import * as AgentKey from "./AgentKey.ts"
+import { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as Text from "./internal/text.ts"
+import * as Signing from "./Signing.ts"
+
+/**
+ * Why there is no identity. `input` is the id that was refused; nothing of a key is ever shown.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AgentIdentityError extends Schema.TaggedError<AgentIdentityError>(
+  "@agent-identity/core/AgentIdentityError"
+)("AgentIdentityError", {
+  reason: Schema.Literal("InvalidAgentRuntimeId", "InvalidAccountId", "InvalidPrivateKey"),
+  input: Schema.optional(Schema.String),
+  detail: Schema.String
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return this.input === undefined ? this.detail : `${JSON.stringify(this.input)} is refused: ${this.detail}`
+  }
+}
+
+/**
+ * The account that an agent works for, as it is named beside each assertion.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Account {
+  readonly id: AccountId
+  /** Whether it is a FedRAMP account, whose requests are routed apart. */
+  readonly fedramp: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly agentRuntimeId: AgentRuntimeId
+  readonly signer: Signing.Signer
+  /** Undefined where the agent works for no account: no companion headers are sent then. */
+  readonly account: Account | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class AgentIdentity extends Context.Tag("@agent-identity/core/AgentIdentity")<AgentIdentity, Service>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly agentRuntimeId: string
+  /** Standard base64 of PKCS#8 DER; `AgentKey.toPkcs8` writes it. */
+  readonly privateKey: Redacted.Redacted<string>
+  readonly accountId?: string | undefined
+  readonly fedramp?: boolean | undefined
+}
+
+/**
+ * An identity from its parts, checked and with the key imported.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options): Effect.Effect<Service, AgentIdentityError, Signing.Signing> =>
+  Effect.gen(function*() {
+    const signing = yield* Signing.Signing
+    const agentRuntimeId = yield* decodeId(AgentRuntimeId, "InvalidAgentRuntimeId", options.agentRuntimeId)
+    const accountId = options.accountId === undefined
+      ? undefined
+      : yield* decodeId(AccountId, "InvalidAccountId", options.accountId)
+    const signer = yield* Effect.flatMap(AgentKey.fromPkcs8(options.privateKey), signing.importPrivateKey).pipe(
+      Effect.mapError((error) => new AgentIdentityError({ reason: "InvalidPrivateKey", detail: error.message }))
+    )
+    const account = accountId === undefined ? undefined : { id: accountId, fedramp: options.fedramp === true }
+    return { agentRuntimeId, signer, account }
+  })
+
+/**
+ * An agent with a key of its own.
+ *
+ * @example
+ * import { AgentIdentity } from "@agent-identity/core"
+ * import { Redacted } from "effect"
+ *
+ * const Identity = AgentIdentity.layer({
+ *   agentRuntimeId: "agent-123",
+ *   privateKey: Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH")
+ * })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<AgentIdentity, AgentIdentityError, Signing.Signing> =>
+  Layer.effect(AgentIdentity, make(options))
+
+/**
+ * `layer` with its options from configuration; `Config.redacted` reads the key.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<AgentIdentity, AgentIdentityError | ConfigError.ConfigError, Signing.Signing> =>
+  Layer.effect(AgentIdentity, Effect.flatMap(Config.unwrap(options), make))
+
+const decodeId = <A>(
+  schema: Schema.Schema<A, string>,
+  reason: "InvalidAgentRuntimeId" | "InvalidAccountId",
+  input: string
+): Effect.Effect<A, AgentIdentityError> =>
+  Effect.mapError(
+    Schema.decodeUnknown(schema)(input),
+    () => new AgentIdentityError({ reason, input: Text.truncate(String(input), 64), detail: idRules[reason] })
+  )
+
+const idRules = {
+  InvalidAgentRuntimeId:
+    "an agent runtime id has 1 to 256 characters, is not blank, has no colon and no control characters, and is not a dot segment",
+  InvalidAccountId: "an account id has 1 to 256 visible ASCII characters"
+}

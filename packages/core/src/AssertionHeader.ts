@@ -1,0 +1,126 @@
+/**
+ * The value of the `Authorization` header: `AgentAssertion`, one space, and a token.
+ *
+ * The token is base64url without padding of compact JSON with exactly four string members: `agent_runtime_id`,
+ * `signature`, `task_id`, `timestamp`. The signature inside is standard base64 with padding.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as Base64 from "./internal/base64.ts"
+import * as Text from "./internal/text.ts"
+import { TaskId } from "./TaskId.ts"
+import * as Timestamp from "./Timestamp.ts"
+
+/**
+ * The longest token that is looked at, in characters: 12 KiB.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const MAX_TOKEN_LENGTH = 12 * 1024
+
+/**
+ * Why a header is none of ours. It names the part that is wrong and never quotes it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AssertionHeaderError extends Schema.TaggedError<AssertionHeaderError>(
+  "@agent-identity/core/AssertionHeaderError"
+)("AssertionHeaderError", {
+  reason: Schema.Literal("Scheme", "Length", "Base64", "Json", "Members", "Id", "Signature", "Timestamp")
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `The Authorization header is no agent assertion: ${explanations[this.reason]}`
+  }
+}
+
+/**
+ * What a header says. `signature` has 64 bytes, `timestamp` is in the form of the module Timestamp.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Assertion {
+  readonly agentRuntimeId: AgentRuntimeId
+  readonly taskId: TaskId
+  readonly timestamp: string
+  readonly signature: Uint8Array
+}
+
+/**
+ * The whole header value.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const encode = (assertion: Assertion): string => {
+  const token = JSON.stringify({
+    agent_runtime_id: assertion.agentRuntimeId,
+    signature: Base64.encode(assertion.signature),
+    task_id: assertion.taskId,
+    timestamp: assertion.timestamp
+  })
+  return `AgentAssertion ${Base64.encodeUrl(Text.toUtf8(token))}`
+}
+
+/**
+ * Reads a whole header value. The scheme is taken in any case, the token in one spelling only: canonical base64,
+ * compact JSON, no member twice, none unknown.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decode = (header: string): Either.Either<Assertion, AssertionHeaderError> => {
+  const [scheme, token] = [header.slice(0, 15), header.slice(15)]
+  if (scheme.toLowerCase() !== "agentassertion ") return refuse("Scheme")
+  if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) return refuse("Length")
+  const bytes = Base64.decodeUrl(token)
+  if (bytes === undefined) return refuse("Base64")
+  const json = Text.fromUtf8(bytes)
+  if (json === undefined) return refuse("Json")
+  const members = parseJson(json)
+  // Writing it again finds white space, other escapes and repeated members.
+  if (!Predicate.isRecord(members) || JSON.stringify(members) !== json) return refuse("Json")
+  if (Object.keys(members).sort().join() !== "agent_runtime_id,signature,task_id,timestamp") return refuse("Members")
+  const agentRuntimeId = decodeAgentRuntimeId(members.agent_runtime_id)
+  const taskId = decodeTaskId(members.task_id)
+  if (Option.isNone(agentRuntimeId) || Option.isNone(taskId)) return refuse("Id")
+  const { signature: signatureText, timestamp } = members
+  const signature = typeof signatureText === "string" ? Base64.decode(signatureText) : undefined
+  if (signature?.length !== 64) return refuse("Signature")
+  if (typeof timestamp !== "string" || Timestamp.parse(timestamp) === undefined) return refuse("Timestamp")
+  return Either.right({ agentRuntimeId: agentRuntimeId.value, taskId: taskId.value, timestamp, signature })
+}
+
+const decodeAgentRuntimeId = Schema.decodeUnknownOption(AgentRuntimeId)
+const decodeTaskId = Schema.decodeUnknownOption(TaskId)
+
+const explanations: Record<AssertionHeaderError["reason"], string> = {
+  Scheme: "its scheme is not AgentAssertion followed by one space",
+  Length: `its token is empty or longer than ${MAX_TOKEN_LENGTH} characters`,
+  Base64: "its token is not base64url without padding",
+  Json: "its token does not hold compact JSON with an object in it",
+  Members: "its JSON does not have exactly agent_runtime_id, signature, task_id and timestamp",
+  Id: "its agent_runtime_id or task_id is not allowed",
+  Signature: "its signature is not standard base64 of 64 bytes",
+  Timestamp: "its timestamp is not UTC in whole seconds, such as 2026-04-23T00:00:00Z"
+}
+
+const refuse = (reason: AssertionHeaderError["reason"]) => Either.left(new AssertionHeaderError({ reason }))
+
+const parseJson = (json: string): unknown => {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined
+  }
+}

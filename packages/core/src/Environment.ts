@@ -1,0 +1,313 @@
+/**
+ * Where things are: the ChatGPT bases that are known, the AuthAPI that each belongs to, and the rules that make URLs of
+ * a base. Data and pure functions; the service over them is UrlDerivation.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as Text from "./internal/text.ts"
+
+/**
+ * A base or an id that no URL is made of. `input` is what was refused, without user information and query.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UrlDerivationError extends Schema.TaggedError<UrlDerivationError>(
+  "@agent-identity/core/UrlDerivationError"
+)("UrlDerivationError", {
+  reason: Schema.Literal("UnsupportedBase", "InvalidBase", "InvalidId"),
+  input: Schema.String,
+  hint: Schema.String
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    const what = {
+      UnsupportedBase: "is no known ChatGPT base URL",
+      InvalidBase: "is refused as a base URL",
+      InvalidId: "makes no URL that stays below its base"
+    }[this.reason]
+    return `${JSON.stringify(this.input)} ${what}. ${this.hint}`
+  }
+}
+
+/**
+ * What belongs to one ChatGPT base. `authApi` answers registrations, `jwks` has the keys of the token issuer, and
+ * requests to `providers` and below are first party.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Environment {
+  readonly name: "Production" | "Staging" | "Custom"
+  readonly authApi: URL
+  readonly jwks: URL
+  readonly providers: ReadonlyArray<URL>
+}
+
+/**
+ * One row of the table: a ChatGPT base and what belongs to it, as text.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KnownBase {
+  readonly base: string
+  readonly name: "Production" | "Staging"
+  readonly authApi: string
+  readonly jwks: string
+  readonly providers: ReadonlyArray<string>
+}
+
+const production = { name: "Production", authApi: "https://auth.openai.com/api/accounts" } as const
+const staging = { name: "Staging", authApi: "https://auth.api.openai.org/api/accounts" } as const
+const chatGpt = { ...production, providers: ["https://chatgpt.com/backend-api/codex"] }
+const chatOpenAi = { ...production, providers: ["https://chat.openai.com/backend-api/codex"] }
+const chatGptStaging = { ...staging, providers: ["https://chatgpt-staging.com/backend-api/codex"] }
+
+/**
+ * The bases that are known, from the reference client's `ChatGptEnvironment` (openai/codex,
+ * codex-rs/agent-identity/src/lib.rs). Only the host that was configured counts as first party.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const knownBases: ReadonlyArray<KnownBase> = [
+  { base: "https://chatgpt.com", jwks: "https://chatgpt.com/agent-identities/jwks", ...chatGpt },
+  {
+    base: "https://chatgpt.com/backend-api",
+    jwks: "https://chatgpt.com/backend-api/wham/agent-identities/jwks",
+    ...chatGpt
+  },
+  { base: "https://chatgpt.com/codex", jwks: "https://chatgpt.com/codex/agent-identities/jwks", ...chatGpt },
+  {
+    base: "https://chatgpt.com/backend-api/codex",
+    jwks: "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks",
+    ...chatGpt
+  },
+  { base: "https://chat.openai.com", jwks: "https://chat.openai.com/agent-identities/jwks", ...chatOpenAi },
+  {
+    base: "https://chat.openai.com/backend-api",
+    jwks: "https://chat.openai.com/backend-api/wham/agent-identities/jwks",
+    ...chatOpenAi
+  },
+  { base: "https://chat.openai.com/codex", jwks: "https://chat.openai.com/codex/agent-identities/jwks", ...chatOpenAi },
+  {
+    base: "https://chat.openai.com/backend-api/codex",
+    jwks: "https://chat.openai.com/backend-api/codex/wham/agent-identities/jwks",
+    ...chatOpenAi
+  },
+  {
+    base: "https://chatgpt-staging.com",
+    jwks: "https://chatgpt-staging.com/agent-identities/jwks",
+    ...chatGptStaging
+  },
+  {
+    base: "https://chatgpt-staging.com/backend-api",
+    jwks: "https://chatgpt-staging.com/backend-api/wham/agent-identities/jwks",
+    ...chatGptStaging
+  },
+  {
+    base: "https://chatgpt-staging.com/codex",
+    jwks: "https://chatgpt-staging.com/codex/agent-identities/jwks",
+    ...chatGptStaging
+  },
+  {
+    base: "https://chatgpt-staging.com/backend-api/codex",
+    jwks: "https://chatgpt-staging.com/backend-api/codex/wham/agent-identities/jwks",
+    ...chatGptStaging
+  }
+]
+
+/**
+ * The ChatGPT base that is meant where none is named.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const DEFAULT_CHATGPT_BASE = "https://chatgpt.com/backend-api"
+
+/**
+ * Looks a ChatGPT base up in `knownBases`, by its origin and path; slashes at its end do not count.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromChatGptBase = (base: string): Either.Either<Environment, UrlDerivationError> =>
+  Either.gen(function*() {
+    const key = baseKey(yield* parseBase(base, { loopbackHttp: false }))
+    const known = knownBases.find((row) => baseKey(new URL(row.base)) === key)
+    if (known === undefined) return yield* refuse("UnsupportedBase", base, acceptedBases)
+    return {
+      name: known.name,
+      authApi: new URL(known.authApi),
+      jwks: new URL(known.jwks),
+      providers: known.providers.map((provider) => new URL(provider))
+    }
+  })
+
+/**
+ * A deployment of one's own, every base named. `loopbackHttp` allows `http:` for this machine's own addresses.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CustomOptions {
+  /** Below it are `/v1/agent/register` and `/v1/agent/{id}/task/register`. */
+  readonly authApi: string
+  /** The base of the token issuer; `jwksUrl` makes the URL of its keys. */
+  readonly jwksBase: string
+  /** Requests to these and below them are first party. */
+  readonly providers: ReadonlyArray<string>
+  readonly loopbackHttp?: boolean | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const custom = (options: CustomOptions): Either.Either<Environment, UrlDerivationError> =>
+  Either.gen(function*() {
+    const rules = { loopbackHttp: options.loopbackHttp === true }
+    const providers: Array<URL> = []
+    for (const provider of options.providers) providers.push(yield* parseBase(provider, rules))
+    const environment: Environment = {
+      name: "Custom",
+      authApi: yield* parseBase(options.authApi, rules),
+      jwks: jwksUrl(yield* parseBase(options.jwksBase, rules)),
+      providers
+    }
+    const hidden = providers.find((provider) => !isFirstParty(environment, provider))
+    if (hidden !== undefined) {
+      return yield* refuse("InvalidBase", hidden.href, "A provider base does not lie at or below the AuthAPI base.")
+    }
+    return environment
+  })
+
+/**
+ * The URL of an issuer's key set: below a ChatGPT backend (`/backend-api` in its path) it is
+ * `/wham/agent-identities/jwks`, elsewhere `/agent-identities/jwks`.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const jwksUrl = (base: URL): URL =>
+  below(base, base.pathname.includes("/backend-api") ? "/wham/agent-identities/jwks" : "/agent-identities/jwks")
+
+/**
+ * Where a new agent is registered.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const agentRegistrationUrl = (environment: Environment): URL => below(environment.authApi, "/v1/agent/register")
+
+/**
+ * Where an agent registers the task of a run. The id stands in one escaped segment of the path; that it does is
+ * checked on the finished URL.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const taskRegistrationUrl = (
+  environment: Environment,
+  agentRuntimeId: AgentRuntimeId
+): Either.Either<URL, UrlDerivationError> => {
+  const refused = () =>
+    refuse("InvalidId", Text.truncate(String(agentRuntimeId), 64), "Give the agent runtime id as it was issued.")
+  // A lone surrogate makes `encodeURIComponent` throw.
+  if (!Text.isWellFormed(agentRuntimeId)) return refused()
+  const segment = encodeURIComponent(agentRuntimeId)
+  const url = below(environment.authApi, `/v1/agent/${segment}/task/register`)
+  const expected = `${trimSlashes(environment.authApi.pathname)}/v1/agent/${segment}/task/register`
+  return segment.length > 0 && url.origin === environment.authApi.origin && url.pathname === expected &&
+      url.search === "" && url.hash === ""
+    ? Either.right(url)
+    : refused()
+}
+
+/**
+ * Whether a request to this absolute URL may carry the run's identity: the origin of a provider base, at its path or
+ * below it at a segment boundary, and neither the AuthAPI nor the key set. Whatever is doubtful is not first party:
+ * user information, a path with an empty segment, or with a slash, a backslash or a dot segment in escapes.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isFirstParty = (environment: Environment, url: URL): boolean => {
+  if (url.username !== "" || url.password !== "") return false
+  const path = segments(url)
+  if (path === undefined) return false
+  const isBelow = (base: URL) => {
+    const basePath = segments(base)
+    return url.origin === base.origin && basePath !== undefined &&
+      basePath.every((segment, index) => segment === path[index])
+  }
+  return environment.providers.some(isBelow) && !isBelow(environment.authApi) && !isBelow(environment.jwks)
+}
+
+/** The unescaped segments of a path, so that `%77ham` is `wham`; undefined where a server may see other segments. */
+const segments = (url: URL): ReadonlyArray<string> | undefined => {
+  const path: Array<string> = []
+  for (const escaped of trimSlashes(url.pathname).split("/").slice(1)) {
+    const segment = unescape(escaped)
+    if (segment === undefined || segment === "" || segment === "." || segment === ".." || /[/\\]/.test(segment)) {
+      return undefined
+    }
+    path.push(segment)
+  }
+  return path
+}
+
+const unescape = (segment: string): string | undefined => {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    return undefined
+  }
+}
+
+const parseBase = (
+  base: string,
+  rules: { readonly loopbackHttp: boolean }
+): Either.Either<URL, UrlDerivationError> => {
+  const invalid = (hint: string) => refuse("InvalidBase", base, hint)
+  if (!/^https?:\/\//i.test(base) || !URL.canParse(base)) return invalid("Give an absolute https URL.")
+  const url = new URL(base)
+  if (url.username !== "" || url.password !== "") return invalid("A base URL has no user name and no password.")
+  if (/[?#]/.test(base)) return invalid("A base URL has no query and no fragment.")
+  if (segments(url) === undefined) return invalid("A base URL has no empty, dotted or escaped-slash segments.")
+  if (url.protocol === "http:" && !(rules.loopbackHttp && isLoopback(url))) {
+    return invalid("Give an https URL; http is for a loopback address, where `loopbackHttp` is set.")
+  }
+  return Either.right(url)
+}
+
+const isLoopback = (url: URL): boolean =>
+  url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)
+
+const trimSlashes = (path: string): string => path.replace(/\/+$/, "")
+
+const baseKey = (url: URL): string => url.origin + trimSlashes(url.pathname)
+
+const below = (base: URL, path: string): URL => {
+  const url = new URL(base)
+  url.pathname = trimSlashes(base.pathname) + path
+  return url
+}
+
+const acceptedBases = `Give one of ${knownBases.map((row) => row.base).join(", ")}, or name all bases of a custom one.`
+
+/** A refused base may hold a password: it is shown up to its path, without user information. */
+const refuse = (reason: UrlDerivationError["reason"], input: string, hint: string) =>
+  Either.left(
+    new UrlDerivationError({
+      reason,
+      input: reason === "InvalidId" ? input : Text.truncate(input.replace(/[?#].*$/s, "").replace(/^[^@]*@/, ""), 128),
+      hint
+    })
+  )

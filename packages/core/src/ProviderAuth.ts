@@ -1,0 +1,177 @@
+/**
+ * To whom the run's identity is sent: to first-party URLs, and to nobody else.
+ *
+ * Whether a URL is first party is decided on the finished URL of every single hop, below redirects and retries of the
+ * app.
+ *
+ * @since 0.1.0
+ */
+import * as Headers from "@effect/platform/Headers"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as UrlParams from "@effect/platform/UrlParams"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as CallerResponse from "./internal/callerResponse.ts"
+import * as Http from "./internal/http.ts"
+import * as RunAuth from "./RunAuth.ts"
+import { RunTaskError } from "./RunTask.ts"
+import * as UrlDerivation from "./UrlDerivation.ts"
+
+/**
+ * Why a first-party request was not sent.
+ *
+ * - `NoCredential`: the run is over, or its key did not sign; `cause` says which
+ * - `AuthorizationPresent`: the app set an `Authorization` of its own
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@agent-identity/core/ProviderAuthError")(
+  "ProviderAuthError",
+  {
+    reason: Schema.Literal("NoCredential", "AuthorizationPresent"),
+    method: Schema.String,
+    url: Schema.String,
+    detail: Schema.String,
+    cause: Schema.optional(RunTaskError)
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `${this.method} ${this.url} was not sent: ${this.detail}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * The same client, with the run's `Authorization` and the account's headers on every first-party request. What it
+   * hands back names the request as the caller made it, without them. First-party redirects are not followed by the
+   * transport; `HttpClient.followRedirects` around the result decides anew at every hop.
+   */
+  readonly authorize: <E, R>(client: HttpClient.HttpClient.With<E, R>) => HttpClient.HttpClient.With<
+    E | ProviderAuthError,
+    R
+  >
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class ProviderAuth extends Context.Tag("@agent-identity/core/ProviderAuth")<ProviderAuth, Service>() {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation.UrlDerivation> = Effect.gen(
+  function*() {
+    const auth = yield* RunAuth.RunAuth
+    const urls = yield* UrlDerivation.UrlDerivation
+
+    const execute = <E, R>(
+      client: HttpClient.HttpClient.With<E, R>,
+      request: HttpClientRequest.HttpClientRequest
+    ): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
+      const url = finalUrl(request)
+      if (url === undefined || !urls.isFirstParty(url)) return client.execute(request)
+      const refuse = (reason: ProviderAuthError["reason"], detail: string, cause?: RunTaskError) =>
+        new ProviderAuthError({ reason, method: request.method, url: url.origin + url.pathname, detail, cause })
+      return auth.current.pipe(
+        Effect.mapError((error) => refuse("NoCredential", error.message, error)),
+        Effect.flatMap((credential): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
+          if (credential._tag === "None") return client.execute(request)
+          if (Headers.has(request.headers, "authorization")) {
+            return refuse("AuthorizationPresent", "it has an Authorization of its own; use the plain HttpClient for it")
+          }
+          return Http.withoutRedirects(client.execute(sign(request, credential))).pipe(
+            Effect.mapBoth({
+              onFailure: (error) => CallerResponse.mapError(request, error),
+              onSuccess: (response) => CallerResponse.make(request, response)
+            })
+          )
+        })
+      )
+    }
+
+    return {
+      authorize: <E, R>(client: HttpClient.HttpClient.With<E, R>) =>
+        HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
+          (request) => Effect.flatMap(request, (finished) => execute(client, finished)),
+          Effect.succeed
+        )
+    }
+  }
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDerivation.UrlDerivation> = Layer.effect(
+  ProviderAuth,
+  make
+)
+
+/**
+ * Puts the signing client in the place of the app's `HttpClient`, for code that knows nothing of us. There a
+ * `ProviderAuthError` is the cause of a `RequestError` with reason `Encode`, which no retry repeats.
+ *
+ * A layer with another `HttpClient` that is merged beside this one, or provided inside of it, silently wins: provide
+ * this one last and alone.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, ProviderAuth | HttpClient.HttpClient> = Layer
+  .effect(
+    HttpClient.HttpClient,
+    Effect.gen(function*() {
+      const { authorize } = yield* ProviderAuth
+      const client = authorize(yield* HttpClient.HttpClient)
+      return HttpClient.makeWith<HttpClientError.HttpClientError, never, HttpClientError.HttpClientError, never>(
+        Effect.flatMap((request) =>
+          Effect.catchTag(
+            client.execute(request),
+            "ProviderAuthError",
+            (cause) =>
+              new HttpClientError.RequestError({ request, reason: "Encode", cause, description: cause.message })
+          )
+        ),
+        Effect.succeed
+      )
+    })
+  )
+
+/** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. */
+const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined => {
+  if (!/^https?:\/\//i.test(request.url)) return undefined
+  const url = UrlParams.makeUrl(request.url, request.urlParams, request.hash)
+  return url._tag === "Right" ? url.right : undefined
+}
+
+const sign = (
+  request: HttpClientRequest.HttpClientRequest,
+  credential: RunAuth.Assertion | RunAuth.Bearer
+): HttpClientRequest.HttpClientRequest => {
+  const { account } = credential
+  return HttpClientRequest.setHeaders(request, {
+    authorization: credential._tag === "Assertion"
+      ? Redacted.value(credential.header)
+      : `Bearer ${Redacted.value(credential.token)}`,
+    ...(account === undefined ? undefined : { "chatgpt-account-id": account.id }),
+    ...(account?.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
+  })
+}

@@ -1,0 +1,60 @@
+/**
+ * A whole run in one layer: from the task to the client that signs.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpClient from "@effect/platform/HttpClient"
+import * as Layer from "effect/Layer"
+import * as AgentAssertion from "./AgentAssertion.ts"
+import type * as AgentIdentity from "./AgentIdentity.ts"
+import type { UrlDerivationError } from "./Environment.ts"
+import * as ProviderAuth from "./ProviderAuth.ts"
+import * as RunAuth from "./RunAuth.ts"
+import * as RunTask from "./RunTask.ts"
+import * as TaskRegistration from "./TaskRegistration.ts"
+import type * as UrlDerivation from "./UrlDerivation.ts"
+
+/**
+ * Takes the plain `HttpClient` and gives the one that signs first-party requests, with every service between the two.
+ * One build is one run: compose first, provide once, and provide `Layer.fresh(Run.layer)` for another run.
+ *
+ * @example
+ * import { AgentIdentity, Run, Signing, UrlDerivation } from "@agent-identity/core"
+ * import { FetchHttpClient, HttpClient } from "@effect/platform"
+ * import { Config, Effect, Layer } from "effect"
+ *
+ * const Identity = AgentIdentity.layerConfig({
+ *   agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
+ *   privateKey: Config.redacted("AGENT_PRIVATE_KEY")
+ * })
+ *
+ * const AgentRun = Run.layer.pipe(
+ *   Layer.provide([Identity, UrlDerivation.layer]),
+ *   Layer.provide([Signing.layer, FetchHttpClient.layer])
+ * )
+ *
+ * const program = HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
+ *   Effect.flatMap((response) => response.json),
+ *   Effect.scoped,
+ *   Effect.provide(AgentRun)
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  | TaskRegistration.TaskRegistration
+  | RunTask.RunTask
+  | AgentAssertion.AgentAssertion
+  | RunAuth.RunAuth
+  | ProviderAuth.ProviderAuth
+  | HttpClient.HttpClient,
+  TaskRegistration.TaskRegistrationError | UrlDerivationError,
+  AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
+> = ProviderAuth.layerHttpClient.pipe(
+  Layer.provideMerge(ProviderAuth.layer),
+  Layer.provideMerge(RunAuth.layer),
+  Layer.provideMerge(AgentAssertion.layer),
+  Layer.provideMerge(RunTask.layer),
+  Layer.provideMerge(TaskRegistration.layer)
+)

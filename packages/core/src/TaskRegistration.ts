@@ -1,0 +1,275 @@
+/**
+ * Registers the task of a run with the AuthAPI: one signed POST, one task id.
+ *
+ * @since 0.1.0
+ */
+import * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as AgentIdentity from "./AgentIdentity.ts"
+import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import type { UrlDerivationError } from "./Environment.ts"
+import * as Base64 from "./internal/base64.ts"
+import * as Http from "./internal/http.ts"
+import * as Retry from "./internal/retry.ts"
+import * as Text from "./internal/text.ts"
+import * as SignedPayload from "./SignedPayload.ts"
+import type * as Signing from "./Signing.ts"
+import { TaskId } from "./TaskId.ts"
+import * as Timestamp from "./Timestamp.ts"
+import * as UrlDerivation from "./UrlDerivation.ts"
+
+/**
+ * Why no task was registered.
+ *
+ * - `SigningFailed`: the key did not sign, or the clock is outside the years 0000 to 9999
+ * - `Transport`: no answer, or not all of it
+ * - `Timeout`: no answer within 30 s, or no task within 75 s over all attempts
+ * - `Throttled`: the server asks to wait longer than 20 s; `retryAfterMillis` says how long
+ * - `Status`: an answer other than 2xx; `body` is its start, without anything that was sent
+ * - `ResponseTooLarge`: an answer of more than 64 KiB
+ * - `InvalidResponse`: a 2xx without a task id that is allowed
+ * - `SealedTaskId`: a task id that was sealed for another key, or damaged
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationError>(
+  "@agent-identity/core/TaskRegistrationError"
+)("TaskRegistrationError", {
+  reason: Schema.Literal(
+    "SigningFailed",
+    "Transport",
+    "Timeout",
+    "Throttled",
+    "Status",
+    "ResponseTooLarge",
+    "InvalidResponse",
+    "SealedTaskId"
+  ),
+  agentRuntimeId: Schema.String,
+  url: Schema.String,
+  detail: Schema.String,
+  status: Schema.optional(Schema.Number),
+  body: Schema.optional(Schema.String),
+  retryAfterMillis: Schema.optional(Schema.Number),
+  attempts: Schema.Number
+}) {
+  /**
+   * Whether the same registration may succeed later.
+   *
+   * @since 0.1.0
+   */
+  get retryable(): boolean {
+    return this.reason === "Transport" || this.reason === "Timeout" ||
+      (this.reason === "Status" && (this.status === 429 || this.status! >= 500))
+  }
+
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    const attempts = this.attempts === 1 ? "1 attempt" : `${this.attempts} attempts`
+    const body = this.body === undefined || this.body === "" ? "" : `: ${this.body}`
+    return `No task for agent ${
+      JSON.stringify(this.agentRuntimeId)
+    } from ${this.url} (${attempts}): ${this.detail}${body}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * A task id from the AuthAPI. `stale` is the task that is to be replaced, none at the start of a run: a layer that
+   * keeps tasks can answer with a stored one that differs from it.
+   */
+  readonly register: (stale: Option.Option<TaskId>) => Effect.Effect<TaskId, TaskRegistrationError>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class TaskRegistration
+  extends Context.Tag("@agent-identity/core/TaskRegistration")<TaskRegistration, Service>()
+{}
+
+/**
+ * Takes the plain `HttpClient`, never one that signs. At most 3 attempts on 429, 5xx, timeouts and transport failures,
+ * 30 s each and 75 s over all, every one signed anew; a `Retry-After` of up to 20 s is waited for.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<
+  Service,
+  UrlDerivationError,
+  AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
+> = Effect.gen(function*() {
+  const { agentRuntimeId, signer } = yield* AgentIdentity.AgentIdentity
+  const client = yield* HttpClient.HttpClient
+  const urls = yield* UrlDerivation.UrlDerivation
+  const url = yield* urls.taskRegistration(agentRuntimeId)
+
+  const register = Effect.suspend(() => {
+    let attempts = 0
+    const fail = (
+      reason: TaskRegistrationError["reason"],
+      detail: string,
+      more?: { readonly status?: number; readonly body?: string; readonly retryAfterMillis?: number | undefined }
+    ) => new TaskRegistrationError({ reason, agentRuntimeId, url: url.href, detail, attempts, ...more })
+
+    const attempt = Effect.gen(function*() {
+      attempts += 1
+      const timestamp = Timestamp.format(yield* Clock.currentTimeMillis)
+      if (timestamp === undefined) {
+        return yield* fail("SigningFailed", "the clock is outside the years 0000 to 9999")
+      }
+      const body = yield* Effect.mapError(
+        requestBody(signer, agentRuntimeId, timestamp),
+        (error) => fail("SigningFailed", error.message)
+      )
+      const answer = yield* Http.send(
+        client,
+        HttpClientRequest.post(url, {
+          body: HttpBody.unsafeJson(body),
+          headers: { accept: "application/json" }
+        })
+      ).pipe(
+        Effect.mapError((error) => fail("Transport", transportDetail(error))),
+        Effect.timeoutFail({
+          duration: "30 seconds",
+          onTimeout: () => fail("Timeout", "no answer within 30 seconds; check the network and the AuthAPI base URL")
+        })
+      )
+      if (answer.status < 200 || answer.status > 299) {
+        const retryAfterMillis = Http.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
+        const more = { status: answer.status, body: Http.excerpt(answer.body, [body.signature]), retryAfterMillis }
+        if (answer.status < 400) {
+          return yield* fail("Status", `status ${answer.status}, a redirect, and none is followed`, more)
+        }
+        return yield* (retryAfterMillis ?? 0) > Retry.MAX_RETRY_AFTER_MILLIS && isRetryableStatus(answer.status)
+          ? fail("Throttled", `status ${answer.status}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`, more)
+          : fail("Status", `status ${answer.status}`, more)
+      }
+      if (!answer.complete) {
+        return yield* fail("ResponseTooLarge", `the answer is larger than ${Http.MAX_BODY_BYTES} bytes`)
+      }
+      return yield* Effect.mapError(
+        readTaskId(signer, answer.body),
+        (error) => fail(error.reason, error.detail, { status: answer.status })
+      )
+    })
+
+    return attempt.pipe(
+      Effect.retry(Retry.policy<TaskRegistrationError>()),
+      Effect.timeoutFail({
+        duration: "75 seconds",
+        onTimeout: () => fail("Timeout", "no task within 75 seconds over all attempts")
+      })
+    )
+  })
+
+  return {
+    register: () =>
+      Effect.withSpan(register, "TaskRegistration.register", {
+        captureStackTrace: false,
+        attributes: { "agent_identity.agent_runtime_id": agentRuntimeId }
+      })
+  }
+})
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  TaskRegistration,
+  UrlDerivationError,
+  AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
+> = Layer.effect(TaskRegistration, make)
+
+/**
+ * The whole JSON body of a registration: these two members and no other.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const requestBody = (
+  signer: Signing.Signer,
+  agentRuntimeId: AgentRuntimeId,
+  timestamp: string
+): Effect.Effect<{ readonly timestamp: string; readonly signature: string }, Signing.SigningError> =>
+  Effect.map(
+    signer.sign(SignedPayload.taskRegistration(agentRuntimeId, timestamp)),
+    (signature) => ({ timestamp, signature: Base64.encode(signature) })
+  )
+
+/**
+ * The task id in the body of a successful answer: the first that is neither absent nor null of `task_id`, `taskId`,
+ * and, sealed for the agent, `encrypted_task_id` and `encryptedTaskId`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const readTaskId = (
+  signer: Signing.Signer,
+  body: Uint8Array
+): Effect.Effect<TaskId, { readonly reason: "InvalidResponse" | "SealedTaskId"; readonly detail: string }> =>
+  Effect.gen(function*() {
+    const invalid = (detail: string) => Effect.fail({ reason: "InvalidResponse" as const, detail })
+    const unsealable = (detail: string) => Effect.fail({ reason: "SealedTaskId" as const, detail })
+    const answer = parseJson(body)
+    if (!Predicate.isRecord(answer)) return yield* invalid("the answer is not a JSON object")
+    const name = MEMBERS.find((member) => Object.hasOwn(answer, member) && answer[member] !== null)
+    if (name === undefined) return yield* invalid(`the answer has none of ${MEMBERS.join(", ")}`)
+    const value = answer[name]
+    if (typeof value !== "string") return yield* invalid(`${name} is not a string`)
+    let text = value
+    if (name.startsWith("encrypted")) {
+      const sealed = Base64.decode(value)
+      if (sealed === undefined) return yield* unsealable(`${name} is not standard base64 with padding`)
+      const opened = yield* Effect.catchAll(signer.openSealed(sealed), (error) => unsealable(error.message))
+      const utf8 = Text.fromUtf8(opened)
+      if (utf8 === undefined) return yield* unsealable(`${name} does not hold UTF-8`)
+      text = utf8
+    }
+    return yield* Effect.catchAll(
+      decodeTaskId(text),
+      () => invalid(`${name} is empty, blank, not well-formed or longer than 1024 characters`)
+    )
+  })
+
+const MEMBERS = ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"] as const
+
+const decodeTaskId = Schema.decodeUnknown(TaskId)
+
+const parseJson = (body: Uint8Array): unknown => {
+  try {
+    return JSON.parse(Text.fromUtf8(body) ?? "")
+  } catch {
+    return undefined
+  }
+}
+
+const isRetryableStatus = (status: number): boolean => status === 429 || status >= 500
+
+/** What a transport error says of itself; the error as a whole holds the request. */
+const transportDetail = (error: HttpClientError.HttpClientError): string => {
+  const cause = Predicate.hasProperty(error.cause, "cause") ? error.cause.cause ?? error.cause : error.cause
+  const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? ` (${cause.code})` : ""
+  return error._tag === "RequestError"
+    ? `the request could not be sent or was not answered${code}`
+    : `the answer broke off${code}`
+}

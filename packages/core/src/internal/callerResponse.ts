@@ -1,0 +1,98 @@
+/** What a signed request hands back, as if the caller's own request had been sent: no header of ours in it. */
+import * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
+import * as Effect from "effect/Effect"
+import * as Inspectable from "effect/Inspectable"
+import * as Stream from "effect/Stream"
+
+/** @internal */
+export const make = (
+  request: HttpClientRequest.HttpClientRequest,
+  response: HttpClientResponse.HttpClientResponse
+): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response)
+
+/** Any error of a client; those of HttpClient hold the request. @internal */
+export const mapError = <E>(request: HttpClientRequest.HttpClientRequest, error: E): E => {
+  if (!HttpClientError.isHttpClientError(error)) return error
+  return (error._tag === "RequestError"
+    ? new HttpClientError.RequestError({ ...details(error), request, reason: error.reason })
+    : new HttpClientError.ResponseError({
+      ...details(error),
+      request,
+      reason: error.reason,
+      response: make(request, error.response)
+    })) as E & HttpClientError.HttpClientError
+}
+
+const details = (error: HttpClientError.HttpClientError) => ({
+  ...(error.cause === undefined ? undefined : { cause: error.cause }),
+  ...(error.description === undefined ? undefined : { description: error.description })
+})
+
+class CallerResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
+  readonly [HttpIncomingMessage.TypeId]: HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
+  readonly [HttpClientResponse.TypeId]: HttpClientResponse.TypeId = HttpClientResponse.TypeId
+  readonly request: HttpClientRequest.HttpClientRequest
+  /** Private to the language, so that no printer finds the signed request in it. */
+  readonly #sent: HttpClientResponse.HttpClientResponse
+
+  constructor(request: HttpClientRequest.HttpClientRequest, sent: HttpClientResponse.HttpClientResponse) {
+    super()
+    this.request = request
+    this.#sent = sent
+  }
+
+  get status() {
+    return this.#sent.status
+  }
+  get headers() {
+    return this.#sent.headers
+  }
+  get cookies() {
+    return this.#sent.cookies
+  }
+  get remoteAddress() {
+    return this.#sent.remoteAddress
+  }
+  get json() {
+    return this.#mapError(this.#sent.json)
+  }
+  get text() {
+    return this.#mapError(this.#sent.text)
+  }
+  get urlParamsBody() {
+    return this.#mapError(this.#sent.urlParamsBody)
+  }
+  get arrayBuffer() {
+    return this.#mapError(this.#sent.arrayBuffer)
+  }
+  get formData() {
+    return this.#mapError(this.#sent.formData)
+  }
+  get stream() {
+    return Stream.mapError(this.#sent.stream, (error) => this.#ownError(error))
+  }
+
+  toJSON(): unknown {
+    return HttpIncomingMessage.inspect(this, {
+      _id: "@effect/platform/HttpClientResponse",
+      request: this.request.toJSON(),
+      status: this.status
+    })
+  }
+
+  #mapError<A>(effect: Effect.Effect<A, HttpClientError.ResponseError>) {
+    return Effect.mapError(effect, (error) => this.#ownError(error))
+  }
+
+  #ownError(error: HttpClientError.ResponseError): HttpClientError.ResponseError {
+    return new HttpClientError.ResponseError({
+      ...details(error),
+      request: this.request,
+      reason: error.reason,
+      response: this
+    })
+  }
+}

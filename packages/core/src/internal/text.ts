@@ -1,0 +1,26 @@
+/** Text rules that several ids share. */
+
+/** A lone surrogate has no UTF-8 form: two different ones would become the same bytes. @internal */
+export const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text)
+
+/** @internal */
+export const isBlank = (text: string): boolean => text.trim().length === 0
+
+/** At most `max` UTF-16 code units, never half a surrogate pair. @internal */
+export const truncate = (text: string, max: number): string =>
+  text.length <= max ? text : text.slice(0, max).replace(/[\uD800-\uDBFF]$/, "") + "..."
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+/** @internal */
+export const toUtf8 = (text: string): Uint8Array => encoder.encode(text)
+
+/** Undefined for bytes that are not UTF-8. @internal */
+export const fromUtf8 = (bytes: Uint8Array): string | undefined => {
+  try {
+    return decoder.decode(bytes)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * The port to whatever knows the agents and their tasks.
+ *
+ * @since 0.1.0
+ */
+import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import { TaskId } from "@agent-identity/core/TaskId"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+
+/**
+ * The directory cannot be asked now.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AgentDirectoryError extends Schema.TaggedError<AgentDirectoryError>(
+  "@agent-identity/server/AgentDirectoryError"
+)("AgentDirectoryError", { reason: Schema.Literal("Unavailable"), detail: Schema.String }) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `The agent directory is unavailable: ${this.detail}`
+  }
+}
+
+/**
+ * A registered agent and its Ed25519 public key, 32 bytes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Agent {
+  readonly agentRuntimeId: AgentRuntimeId
+  readonly publicKey: Uint8Array
+}
+
+/**
+ * A task, its owner, and the end of its life in milliseconds since the Unix epoch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Task {
+  readonly taskId: TaskId
+  readonly agentRuntimeId: AgentRuntimeId
+  readonly expiresAt: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Adds an agent, or replaces the one with this runtime id. */
+  readonly putAgent: (agent: Agent) => Effect.Effect<void, AgentDirectoryError>
+  readonly findAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
+  /** A new task with an id of its own, at every call. */
+  readonly issueTask: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Task, AgentDirectoryError>
+  /** Expired tasks are found for another lifetime, so that a client can be told what happened to its task. */
+  readonly findTask: (taskId: TaskId) => Effect.Effect<Option.Option<Task>, AgentDirectoryError>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class AgentDirectory extends Context.Tag("@agent-identity/server/AgentDirectory")<AgentDirectory, Service>() {}
+
+/**
+ * How long a task lives where nothing else is said.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const DEFAULT_TASK_LIFETIME: Duration.Duration = Duration.hours(24)
+
+/**
+ * A directory in this process's memory.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeMemory = (options?: { readonly taskLifetime?: Duration.DurationInput | undefined }): Service => {
+  const lifetime = Duration.toMillis(options?.taskLifetime ?? DEFAULT_TASK_LIFETIME)
+  const agents = new Map<AgentRuntimeId, Agent>()
+  const tasks = new Map<TaskId, Task>()
+  return {
+    putAgent: (agent) => Effect.sync(() => void agents.set(agent.agentRuntimeId, agent)),
+    findAgent: (agentRuntimeId) => Effect.sync(() => Option.fromNullable(agents.get(agentRuntimeId))),
+    issueTask: (agentRuntimeId) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        // All tasks live equally long, so the oldest come first.
+        for (const old of tasks.values()) {
+          if (old.expiresAt + lifetime > now) break
+          tasks.delete(old.taskId)
+        }
+        const task: Task = {
+          taskId: TaskId.make(`task-${globalThis.crypto.randomUUID()}`),
+          agentRuntimeId,
+          expiresAt: now + lifetime
+        }
+        tasks.set(task.taskId, task)
+        return task
+      }),
+    findTask: (taskId) => Effect.sync(() => Option.fromNullable(tasks.get(taskId)))
+  }
+}
+
+/**
+ * A directory in memory, with tasks that live 24 hours.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<AgentDirectory> = Layer.sync(AgentDirectory, () => makeMemory())
+
+/**
+ * A directory in memory, with tasks that live this long.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemoryWith = (options: {
+  readonly taskLifetime: Duration.DurationInput
+}): Layer.Layer<AgentDirectory> => Layer.sync(AgentDirectory, () => makeMemory(options))

@@ -1,0 +1,20 @@
+/**
+ * @since 0.1.0
+ */
+export * as AgentAssertionVerifier from "./AgentAssertionVerifier.ts"
+/**
+ * @since 0.1.0
+ */
+export * as AgentAuthentication from "./AgentAuthentication.ts"
+/**
+ * @since 0.1.0
+ */
+export * as AgentDirectory from "./AgentDirectory.ts"
+/**
+ * @since 0.1.0
+ */
+export * as AuthApi from "./AuthApi.ts"
+/**
+ * @since 0.1.0
+ */
+export * as AuthApiHandlers from "./AuthApiHandlers.ts"

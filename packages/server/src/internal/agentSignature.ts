@@ -1,0 +1,53 @@
+/** The checks that an assertion and a task registration share: the time, the agent, its signature; in that order. */
+import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import * as Signing from "@agent-identity/core/Signing"
+import * as Timestamp from "@agent-identity/core/Timestamp"
+import * as Cache from "effect/Cache"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Encoding from "effect/Encoding"
+import * as Option from "effect/Option"
+import * as AgentDirectory from "../AgentDirectory.ts"
+
+/** @internal */
+export const DEFAULT_SKEW = Duration.seconds(300)
+
+/** @internal */
+export type Refusal = "Stale" | "UnknownAgent" | "BadSignature"
+
+/** @internal */
+export interface Signed {
+  readonly agentRuntimeId: AgentRuntimeId
+  readonly timestamp: string
+  readonly payload: Uint8Array
+  readonly signature: Uint8Array
+}
+
+/** @internal */
+export const makeCheck = (options: { readonly skew?: Duration.DurationInput | undefined } | undefined) =>
+  Effect.gen(function*() {
+    const directory = yield* AgentDirectory.AgentDirectory
+    const signing = yield* Signing.Signing
+    const skew = Duration.toMillis(options?.skew ?? DEFAULT_SKEW)
+    // By the key itself and not by the agent, so that a changed or revoked key is never answered from here.
+    const verifiers = yield* Cache.make({
+      capacity: 10_000,
+      timeToLive: Duration.infinity,
+      lookup: (publicKey: string) => Effect.flatMap(Encoding.decodeBase64(publicKey), signing.importPublicKey)
+    })
+    return (signed: Signed): Effect.Effect<void, Refusal | AgentDirectory.AgentDirectoryError> =>
+      Effect.gen(function*() {
+        const signedAt = Timestamp.parse(signed.timestamp)
+        const now = yield* Clock.currentTimeMillis
+        if (signedAt === undefined || Math.abs(now - signedAt) > skew) return yield* Effect.fail("Stale" as const)
+        const agent = yield* directory.findAgent(signed.agentRuntimeId)
+        if (Option.isNone(agent)) return yield* Effect.fail("UnknownAgent" as const)
+        const verifier = yield* verifiers.get(Encoding.encodeBase64(agent.value.publicKey)).pipe(
+          Effect.mapError(() => "BadSignature" as const)
+        )
+        if (!(yield* verifier.verify(signed.payload, signed.signature))) {
+          return yield* Effect.fail("BadSignature" as const)
+        }
+      })
+  })
