@@ -290,7 +290,8 @@ const parseBase = (
 const isLoopback = (url: URL): boolean =>
   url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)
 
-const trimSlashes = (path: string): string => path.replace(/\/+$/, "")
+/** The lookbehind keeps it linear: many slashes before something else are looked at once. */
+const trimSlashes = (path: string): string => path.replace(/(?<!\/)\/+$/, "")
 
 const baseKey = (url: URL): string => url.origin + trimSlashes(url.pathname)
 
@@ -302,12 +303,12 @@ const below = (base: URL, path: string): URL => {
 
 const acceptedBases = `Give one of ${knownBases.map((row) => row.base).join(", ")}, or name all bases of a custom one.`
 
-/** A refused base may hold a password: it is shown up to its path, without user information. */
+/** A refused base may hold a password, with an `@` or `#` in it: what is shown begins behind the last `@`. */
 const refuse = (reason: UrlDerivationError["reason"], input: string, hint: string) =>
   Either.left(
     new UrlDerivationError({
       reason,
-      input: reason === "InvalidId" ? input : Text.truncate(input.replace(/[?#].*$/s, "").replace(/^[^@]*@/, ""), 128),
+      input: reason === "InvalidId" ? input : Text.truncate(input.replace(/^.*@/s, "").replace(/[?#].*$/s, ""), 128),
       hint
     })
   )

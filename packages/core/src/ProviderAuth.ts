@@ -24,10 +24,12 @@ import { RunTaskError } from "./RunTask.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why a first-party request was not sent.
+ * Why a first-party request has no answer.
  *
- * - `NoCredential`: the run is over, or its key did not sign; `cause` says which
- * - `AuthorizationPresent`: the app set an `Authorization` of its own
+ * - `NoCredential`: the run is over, or its key did not sign; `cause` says which. Nothing was sent.
+ * - `AuthorizationPresent`: the app set an `Authorization` of its own. Nothing was sent.
+ * - `Redirected`: the client below follows redirects by itself, and left the origin with the run's headers. Put
+ *   `HttpClient.followRedirects` around the signing client, not into it.
  *
  * @since 0.1.0
  * @category errors
@@ -35,7 +37,7 @@ import * as UrlDerivation from "./UrlDerivation.ts"
 export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@agent-identity/core/ProviderAuthError")(
   "ProviderAuthError",
   {
-    reason: Schema.Literal("NoCredential", "AuthorizationPresent"),
+    reason: Schema.Literal("NoCredential", "AuthorizationPresent", "Redirected"),
     method: Schema.String,
     url: Schema.String,
     detail: Schema.String,
@@ -46,7 +48,7 @@ export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@a
    * @since 0.1.0
    */
   override get message() {
-    return `${this.method} ${this.url} was not sent: ${this.detail}`
+    return `${this.method} ${this.url} has no answer: ${this.detail}`
   }
 }
 
@@ -94,13 +96,18 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
         Effect.flatMap((credential): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
           if (credential._tag === "None") return client.execute(request)
           if (Headers.has(request.headers, "authorization")) {
-            return refuse("AuthorizationPresent", "it has an Authorization of its own; use the plain HttpClient for it")
+            return refuse(
+              "AuthorizationPresent",
+              "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
+            )
           }
           return Http.withoutRedirects(client.execute(sign(request, credential))).pipe(
-            Effect.mapBoth({
-              onFailure: (error) => CallerResponse.mapError(request, error),
-              onSuccess: (response) => CallerResponse.make(request, response)
-            })
+            Effect.mapError((error) => CallerResponse.mapError(request, error)),
+            Effect.flatMap((response) =>
+              response.request.url === request.url || hasOrigin(response.request.url, url.origin)
+                ? Effect.succeed(CallerResponse.make(request, response))
+                : refuse("Redirected", "the client below followed a redirect to another origin; it must follow none")
+            )
           )
         })
       )
@@ -161,6 +168,8 @@ const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined
   const url = UrlParams.makeUrl(request.url, request.urlParams, request.hash)
   return url._tag === "Right" ? url.right : undefined
 }
+
+const hasOrigin = (url: string, origin: string): boolean => URL.canParse(url) && new URL(url).origin === origin
 
 const sign = (
   request: HttpClientRequest.HttpClientRequest,

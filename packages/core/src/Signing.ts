@@ -101,7 +101,9 @@ export interface Ed25519 {
 export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
   importPrivateKey: (key) =>
     Effect.gen(function*() {
-      const seed = Redacted.value(key.seed)
+      // A copy: the caller may wipe its own. And OpenSSL reads no further than 32 bytes, so the length is checked here.
+      const seed = Uint8Array.from(Redacted.value(key.seed))
+      if (seed.length !== 32) return yield* new SigningError({ reason: "InvalidPrivateKey" })
       const { signer } = yield* ed25519
       const { publicKey, sign } = yield* Effect.try({
         try: () => signer(seed),
@@ -119,7 +121,8 @@ export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
     }),
   importPublicKey: (publicKey) =>
     Effect.gen(function*() {
-      const copy = publicKey.slice()
+      // Not `slice`, which shares the bytes of a Buffer.
+      const copy = Uint8Array.from(publicKey)
       yield* checkPublicKey(copy)
       const { verifier } = yield* ed25519
       const verify = yield* Effect.try({

@@ -35,7 +35,7 @@ export const layer: Layer.Layer<
     return handlers.handle("registerTask", ({ path, payload }) =>
       Effect.gen(function*() {
         const agentRuntimeId = yield* Effect.mapError(decodeId(path.agent_runtime_id), () => invalid)
-        const signature = yield* Effect.mapError(Encoding.decodeBase64(payload.signature), () => invalid)
+        const signature = yield* Effect.mapError(decodeSignature(payload.signature), () => invalid)
         yield* checkSignature({
           agentRuntimeId,
           timestamp: payload.timestamp,
@@ -52,6 +52,10 @@ export const layer: Layer.Layer<
         })
       ))
   }))
+
+/** Standard base64 in its one spelling. */
+const decodeSignature = (text: string) =>
+  Effect.filterOrFail(Encoding.decodeBase64(text), (bytes) => Encoding.encodeBase64(bytes) === text)
 
 const decodeId = Schema.decodeUnknown(AgentRuntimeId)
 

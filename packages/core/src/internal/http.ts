@@ -89,6 +89,7 @@ export const retryAfter = (headers: Answer["headers"], now: number): number | un
   const value = headers["retry-after"]?.trim()
   if (value === undefined) return undefined
   if (/^\d+$/.test(value)) return Number(value) * 1000
-  const date = Date.parse(value)
+  // Every form of HTTP date begins with the day's name; `Date.parse` makes a date of `-5` and `1.5` too.
+  const date = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(value) ? Date.parse(value) : NaN
   return Number.isNaN(date) ? undefined : Math.max(0, date - now)
 }

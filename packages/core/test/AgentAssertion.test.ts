@@ -1,0 +1,135 @@
+import {
+  AgentAssertion,
+  AgentIdentity,
+  AgentKey,
+  AgentRuntimeId,
+  AssertionHeader,
+  RunTask,
+  SealedBox,
+  SignedPayload,
+  Signing,
+  TaskId
+} from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import { Fakes } from "@agent-identity/testing"
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, TestClock } from "effect"
+
+const base = Layer.mergeAll(Fakes.layerAgentIdentity, Fakes.layerTaskRegistration)
+const Run = AgentAssertion.layer.pipe(Layer.provideMerge(RunTask.layer), Layer.provideMerge(base))
+
+const current = Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+
+describe("AgentAssertion", () => {
+  it.effect("names the agent, the task and the present second, beside the header and in it", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(1_776_902_400_999)
+      const assertion = yield* current
+      assert.strictEqual(assertion.agentRuntimeId, "agent-fake")
+      assert.strictEqual(assertion.taskId, "task-1")
+      const decoded = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+      assert.strictEqual(decoded.agentRuntimeId, "agent-fake")
+      assert.strictEqual(decoded.taskId, "task-1")
+      assert.strictEqual(decoded.timestamp, "2026-04-23T00:00:00Z")
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("is signed once a second and task, and reused until either changes", () =>
+    Effect.gen(function*() {
+      const first = yield* current
+      yield* TestClock.adjust("999 millis")
+      assert.strictEqual(yield* current, first)
+      yield* TestClock.adjust("1 millis")
+      const second = yield* current
+      assert.notStrictEqual(Redacted.value(second.header), Redacted.value(first.header))
+      yield* (yield* RunTask.RunTask).renew(second.taskId)
+      const third = yield* current
+      assert.strictEqual(third.taskId, "task-2")
+      assert.notStrictEqual(Redacted.value(third.header), Redacted.value(second.header))
+      assert.strictEqual(yield* current, third)
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("fails with Closed after the end of the run, even where the second's header was signed", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(Run, scope)
+      const assertion = Context.get(context, AgentAssertion.AgentAssertion)
+      yield* assertion.current
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* Effect.flip(assertion.current)).reason, "Closed")
+    }))
+
+  it.effect("fails with SigningFailed where the key does not sign", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(current)
+      assert.strictEqual(error.reason, "SigningFailed")
+      assert.include(error.message, "The signing implementation failed")
+    }).pipe(Effect.provide(Fakes.layerAgentAssertionFails)))
+
+  it.effect("fails with SigningFailed where the clock is past the year 9999", () =>
+    Effect.gen(function*() {
+      const clock = { ...(yield* Clock.clockWith(Effect.succeed)), unsafeCurrentTimeMillis: () => 253_402_300_800_000 }
+      const error = yield* Effect.flip(Effect.withClock(current, clock))
+      assert.strictEqual(error.reason, "SigningFailed")
+      assert.include(error.message, "9999")
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("sends nothing that was signed while the run ended, and signs again for a task that came meanwhile", () =>
+    Effect.gen(function*() {
+      const gates = [yield* Deferred.make<void>(), yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let signed = 0
+      const slow = Layer.succeed(AgentIdentity.AgentIdentity, {
+        agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make("agent-slow"),
+        account: undefined,
+        signer: {
+          publicKey: new Uint8Array(32),
+          sign: () => Effect.as(Deferred.await(gates[signed++]!), new Uint8Array(64)),
+          openSealed: () => new SealedBox.SealedBoxError({ reason: "CannotOpen" })
+        }
+      })
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(
+        AgentAssertion.layer.pipe(
+          Layer.provideMerge(RunTask.layer),
+          Layer.provide(Layer.merge(slow, Fakes.layerTaskRegistration))
+        ),
+        scope
+      )
+      const assertion = Context.get(context, AgentAssertion.AgentAssertion)
+      const waiter = yield* Effect.fork(assertion.current)
+      yield* Effect.yieldNow()
+      yield* Context.get(context, RunTask.RunTask).renew(TaskId.TaskId.make("task-1"))
+      yield* Deferred.succeed(gates[0]!, undefined)
+      yield* Deferred.succeed(gates[1]!, undefined)
+      assert.strictEqual((yield* Fiber.join(waiter)).taskId, "task-2")
+
+      yield* TestClock.adjust("1 second")
+      const last = yield* Effect.fork(Effect.flip(assertion.current))
+      yield* Effect.yieldNow()
+      yield* Scope.close(scope, Exit.void)
+      yield* Deferred.succeed(gates[2]!, undefined)
+      assert.strictEqual((yield* Fiber.join(last)).reason, "Closed")
+      assert.strictEqual(signed, 3)
+    }))
+
+  for (const [form, layer] of [["v1", AgentAssertion.layer], ["v2", AgentAssertion.layerV2]] as const) {
+    for (const [name, signing] of [["portable", Signing.layer], ["native", NodeSigning.layer]] as const) {
+      it.effect(`signs the payload form ${form} and no other, with the ${name} layer`, () =>
+        Effect.gen(function*() {
+          const { signer } = yield* AgentIdentity.AgentIdentity
+          const { agentRuntimeId, header, taskId } = yield* current
+          const { signature, timestamp } = yield* AssertionHeader.decode(Redacted.value(header))
+          const verifier = yield* Effect.flatMap(Signing.Signing, (_) => _.importPublicKey(signer.publicKey))
+          for (const other of ["v1", "v2"] as const) {
+            const payload = SignedPayload.assertion(other, agentRuntimeId, taskId, timestamp)
+            assert.strictEqual(yield* verifier.verify(payload, signature), other === form)
+          }
+        }).pipe(Effect.provide(layer.pipe(
+          Layer.provide(RunTask.layer),
+          Layer.provide(Fakes.layerTaskRegistration),
+          Layer.provideMerge(Layer.unwrapEffect(Effect.map(AgentKey.generate(), (key) =>
+            AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: AgentKey.toPkcs8(key) })))),
+          Layer.provideMerge(signing)
+        ))))
+    }
+  }
+})

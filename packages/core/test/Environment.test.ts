@@ -1,0 +1,483 @@
+import { AgentRuntimeId, Environment } from "@agent-identity/core"
+import { assert, describe, it } from "@effect/vitest"
+import { Either } from "effect"
+import { shown } from "./fixtures.ts"
+
+/** Copied from PROTOCOL.md, c.1, not from the source. */
+const prod = "https://auth.openai.com/api/accounts"
+const staging = "https://auth.api.openai.org/api/accounts"
+const rows: ReadonlyArray<readonly [base: string, authApi: string, jwks: string]> = [
+  ["https://chatgpt.com", prod, "https://chatgpt.com/agent-identities/jwks"],
+  ["https://chatgpt.com/backend-api", prod, "https://chatgpt.com/backend-api/wham/agent-identities/jwks"],
+  ["https://chatgpt.com/codex", prod, "https://chatgpt.com/codex/agent-identities/jwks"],
+  ["https://chatgpt.com/backend-api/codex", prod, "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks"],
+  ["https://chat.openai.com", prod, "https://chat.openai.com/agent-identities/jwks"],
+  ["https://chat.openai.com/backend-api", prod, "https://chat.openai.com/backend-api/wham/agent-identities/jwks"],
+  ["https://chat.openai.com/codex", prod, "https://chat.openai.com/codex/agent-identities/jwks"],
+  [
+    "https://chat.openai.com/backend-api/codex",
+    prod,
+    "https://chat.openai.com/backend-api/codex/wham/agent-identities/jwks"
+  ],
+  ["https://chatgpt-staging.com", staging, "https://chatgpt-staging.com/agent-identities/jwks"],
+  [
+    "https://chatgpt-staging.com/backend-api",
+    staging,
+    "https://chatgpt-staging.com/backend-api/wham/agent-identities/jwks"
+  ],
+  ["https://chatgpt-staging.com/codex", staging, "https://chatgpt-staging.com/codex/agent-identities/jwks"],
+  [
+    "https://chatgpt-staging.com/backend-api/codex",
+    staging,
+    "https://chatgpt-staging.com/backend-api/codex/wham/agent-identities/jwks"
+  ]
+]
+
+const known = (base: string) => Either.getOrThrow(Environment.fromChatGptBase(base))
+
+const custom = (options: Partial<Environment.CustomOptions>) =>
+  Environment.custom({
+    authApi: "https://agents.example/api/accounts",
+    jwksBase: "https://issuer.example",
+    providers: ["https://models.example/v1"],
+    ...options
+  })
+
+const refusal = <A>(result: Either.Either<A, Environment.UrlDerivationError>) => Either.getOrThrow(Either.flip(result))
+
+describe("fromChatGptBase", () => {
+  it("knows the rows of the protocol and no others", () => {
+    assert.deepStrictEqual(Environment.knownBases.map(({ base }) => base), rows.map(([base]) => base))
+  })
+
+  for (const [base, authApi, jwks] of rows) {
+    it(`${base}, with any slashes at its end, has its AuthAPI, its key set and its host's models`, () => {
+      for (const slashes of ["", "/", "//", "///"]) {
+        const environment = known(base + slashes)
+        assert.strictEqual(environment.name, authApi === prod ? "Production" : "Staging")
+        assert.strictEqual(environment.authApi.href, authApi)
+        assert.strictEqual(environment.jwks.href, jwks)
+        assert.deepStrictEqual(environment.providers.map(String), [`${new URL(base).origin}/backend-api/codex`])
+      }
+    })
+  }
+
+  it("means production's backend where none is named", () => {
+    assert.strictEqual(Environment.DEFAULT_CHATGPT_BASE, "https://chatgpt.com/backend-api")
+  })
+
+  const unsupported = [
+    "https://chatgpt.com/api/codex",
+    "https://chatgpt.com/backend-api/codex/responses",
+    "https://chatgpt.com/Backend-Api",
+    "https://chatgpt.com/%62ackend-api",
+    "https://chatgpt.com:8443/backend-api",
+    "https://localhost/backend-api",
+    "https://127.0.0.1",
+    "https://chatgpt.com.evil.example/backend-api",
+    "https://evil-chatgpt.com/backend-api",
+    "https://www.chatgpt.com/backend-api",
+    "https://chatgpt.com./backend-api",
+    "https://chatgpt.co/backend-api",
+    "https://chatgρt.com/backend-api",
+    "https://auth.openai.com/api/accounts",
+    "https://gateway.example/backend-api"
+  ]
+  for (const base of unsupported) {
+    it(`refuses ${base}, and lists what it accepts`, () => {
+      const error = refusal(Environment.fromChatGptBase(base))
+      assert.strictEqual(error.reason, "UnsupportedBase")
+      assert.include(error.message, JSON.stringify(base))
+      for (const [accepted] of rows) assert.include(error.message, accepted)
+    })
+  }
+
+  const invalid: ReadonlyArray<readonly [base: string, hint: string]> = [
+    ["", "absolute https URL"],
+    ["chatgpt.com/backend-api", "absolute https URL"],
+    ["/backend-api", "absolute https URL"],
+    ["//chatgpt.com/backend-api", "absolute https URL"],
+    [" https://chatgpt.com", "absolute https URL"],
+    ["https:chatgpt.com", "absolute https URL"],
+    ["https://", "absolute https URL"],
+    ["https://chatgpt.com:99999", "absolute https URL"],
+    ["wss://chatgpt.com/backend-api", "absolute https URL"],
+    ["file:///chatgpt.com/backend-api", "absolute https URL"],
+    ["http://chatgpt.com/backend-api", "https URL"],
+    ["http://localhost:8080/backend-api", "https URL"],
+    ["http://127.0.0.1/backend-api", "https URL"],
+    ["https://chatgpt.com/backend-api?", "no query"],
+    ["https://chatgpt.com/backend-api?x=1", "no query"],
+    ["https://chatgpt.com/backend-api#", "no fragment"],
+    ["https://chatgpt.com/backend-api#x", "no fragment"],
+    ["https://user@chatgpt.com/backend-api", "no user name"],
+    ["https://user:password@chatgpt.com/backend-api", "no password"],
+    ["https://:password@chatgpt.com/backend-api", "no password"],
+    ["https://chatgpt.com//backend-api", "empty"],
+    ["https://chatgpt.com/backend-api%2fcodex", "escaped-slash"],
+    ["https://chatgpt.com/backend-api%5Ccodex", "escaped-slash"]
+  ]
+  for (const [base, hint] of invalid) {
+    it(`refuses ${JSON.stringify(base)}, and says what is wrong with it`, () => {
+      const error = refusal(Environment.fromChatGptBase(base))
+      assert.strictEqual(error.reason, "InvalidBase")
+      assert.include(error.message, hint)
+    })
+  }
+
+  const passwords = [
+    "hunter2",
+    "hunter2@hunter2",
+    "hunter2#hunter2",
+    "1#hunter2",
+    "1?hunter2",
+    "hunter2?x",
+    "hunter2/x",
+    "\nhunter2",
+    "a:hunter2"
+  ]
+  for (const password of passwords) {
+    it(`shows nothing of the password ${JSON.stringify(password)}, nor of a query`, () => {
+      for (
+        const base of [
+          `https://user:${password}@chatgpt.com/backend-api`,
+          `http://user:${password}@chatgpt.com/backend-api`,
+          `https://user:${password}@chatgpt.com:99999`,
+          `user:${password}@chatgpt.com`
+        ]
+      ) {
+        const error = refusal(Environment.fromChatGptBase(base))
+        assert.notInclude(shown(error), "hunter2")
+        assert.notInclude(shown(error), "user:")
+        assert.notInclude(shown(refusal(custom({ authApi: base }))), "hunter2")
+      }
+      assert.notInclude(shown(refusal(Environment.fromChatGptBase(`https://x.example/?token=hunter2`))), "hunter2")
+    })
+  }
+
+  it("quotes no more of a long base than it takes to recognise it", () => {
+    assert.isAtMost(refusal(Environment.fromChatGptBase(`https://${"x".repeat(9999)}`)).input.length, 131)
+  })
+})
+
+describe("custom", () => {
+  it("takes each base as it is named", () => {
+    const environment = Either.getOrThrow(
+      custom({ providers: ["https://models.example/v1/", "https://b.example:8443"] })
+    )
+    assert.strictEqual(environment.name, "Custom")
+    assert.strictEqual(
+      Environment.agentRegistrationUrl(environment).href,
+      "https://agents.example/api/accounts/v1/agent/register"
+    )
+    assert.strictEqual(environment.jwks.href, "https://issuer.example/agent-identities/jwks")
+    assert.deepStrictEqual(environment.providers.map(String), ["https://models.example/v1/", "https://b.example:8443/"])
+  })
+
+  const loopback = [
+    "http://127.0.0.1:8080/x",
+    "http://127.9.9.9",
+    "http://localhost:1",
+    "http://[::1]:8080/x",
+    "http://LOCALHOST"
+  ]
+  const remote = [
+    "http://agents.example",
+    "http://localhost.evil.example",
+    "http://127.0.0.1.evil.example",
+    "http://0.0.0.0",
+    "http://10.0.0.1",
+    "http://[::2]",
+    "http://localhost."
+  ]
+  const places = (base: string): ReadonlyArray<Partial<Environment.CustomOptions>> => [
+    { authApi: base },
+    { jwksBase: base },
+    { providers: ["https://models.example", base] }
+  ]
+
+  it("takes http for this machine's own addresses, where loopbackHttp is set", () => {
+    for (const options of loopback.flatMap(places)) {
+      assert.isTrue(Either.isRight(custom({ ...options, loopbackHttp: true })), JSON.stringify(options))
+      for (const loopbackHttp of [false, undefined]) {
+        assert.strictEqual(refusal(custom({ ...options, loopbackHttp })).reason, "InvalidBase", JSON.stringify(options))
+      }
+    }
+  })
+
+  it("takes http for no other address", () => {
+    for (const options of remote.flatMap(places)) {
+      assert.strictEqual(
+        refusal(custom({ ...options, loopbackHttp: true })).reason,
+        "InvalidBase",
+        JSON.stringify(options)
+      )
+    }
+  })
+
+  it("refuses in every place what is no base", () => {
+    const bases = [
+      "",
+      "models.example",
+      "https://u:p@models.example",
+      "https://models.example/?x",
+      "https://models.example/#x",
+      "https://models.example/a//b",
+      "https://models.example/a%2Fb",
+      "https://models.example/%"
+    ]
+    for (const options of bases.flatMap(places)) {
+      assert.strictEqual(refusal(custom(options)).reason, "InvalidBase", JSON.stringify(options))
+    }
+  })
+
+  it("refuses a provider base at or below its AuthAPI or its key set, where nothing would ever be first party", () => {
+    for (
+      const provider of [
+        "https://agents.example/api/accounts",
+        "https://agents.example/api/accounts/v1/",
+        "https://agents.example/%61pi/accounts",
+        "https://issuer.example/agent-identities/jwks"
+      ]
+    ) {
+      assert.strictEqual(
+        refusal(custom({ providers: ["https://models.example", provider] })).reason,
+        "InvalidBase",
+        provider
+      )
+    }
+    assert.isTrue(Either.isRight(custom({ providers: ["https://agents.example/api", "https://issuer.example"] })))
+  })
+})
+
+describe("jwksUrl", () => {
+  const cases: ReadonlyArray<readonly [base: string, jwks: string]> = [
+    ["https://a.example", "https://a.example/agent-identities/jwks"],
+    ["https://a.example///", "https://a.example/agent-identities/jwks"],
+    ["https://a.example/api/codex", "https://a.example/api/codex/agent-identities/jwks"],
+    ["https://a.example/backend-api/", "https://a.example/backend-api/wham/agent-identities/jwks"],
+    ["https://a.example/x/backend-api/y", "https://a.example/x/backend-api/y/wham/agent-identities/jwks"],
+    ["https://backend-api.example/x", "https://backend-api.example/x/agent-identities/jwks"],
+    ["http://localhost:8080/backend-api", "http://localhost:8080/backend-api/wham/agent-identities/jwks"]
+  ]
+  for (const [base, jwks] of cases) {
+    it(`is ${jwks} for ${base}`, () => assert.strictEqual(Environment.jwksUrl(new URL(base)).href, jwks))
+  }
+})
+
+describe("registration URLs", () => {
+  const environments = [
+    known("https://chatgpt.com"),
+    known("https://chatgpt-staging.com/codex/"),
+    Either.getOrThrow(custom({ authApi: "http://localhost:8080", loopbackHttp: true })),
+    Either.getOrThrow(custom({ authApi: "https://agents.example:8443/a%20b/c//" }))
+  ]
+  const prefixes = [
+    [prod, "/api/accounts"],
+    [staging, "/api/accounts"],
+    ["http://localhost:8080", ""],
+    ["https://agents.example:8443", "/a%20b/c"]
+  ] as const
+
+  it("an agent is registered below the AuthAPI", () => {
+    environments.forEach((environment, index) => {
+      const [base, path] = prefixes[index]!
+      assert.strictEqual(
+        Environment.agentRegistrationUrl(environment).href,
+        `${new URL(base).origin}${path}/v1/agent/register`
+      )
+    })
+  })
+
+  it.prop(
+    "a task is registered below the AuthAPI, with the agent runtime id in one segment, for every id",
+    [AgentRuntimeId.AgentRuntimeId],
+    ([id]) => {
+      environments.forEach((environment, index) => {
+        const [base, path] = prefixes[index]!
+        // What the transport makes of the text counts, so it is parsed again.
+        const url = new URL(Either.getOrThrow(Environment.taskRegistrationUrl(environment, id)).href)
+        assert.deepStrictEqual([url.origin, url.search, url.hash, url.username, url.password], [
+          new URL(base).origin,
+          "",
+          "",
+          "",
+          ""
+        ])
+        assert.isFalse(/[?#\\]/.test(url.href))
+        const segments = url.pathname.slice(path.length).split("/")
+        assert.strictEqual(url.pathname.slice(0, path.length), path)
+        assert.deepStrictEqual([...segments.slice(0, 3), ...segments.slice(4)], ["", "v1", "agent", "task", "register"])
+        assert.strictEqual(decodeURIComponent(segments[3]!), id)
+      })
+    },
+    { fastCheck: { numRuns: 1000 } }
+  )
+
+  it("an id that was never checked makes no URL that leaves its place", () => {
+    for (const id of ["", ".", "..", "\ud800", "a\udfff"]) {
+      const url = Environment.taskRegistrationUrl(environments[0]!, id as AgentRuntimeId.AgentRuntimeId)
+      assert.strictEqual(refusal(url).reason, "InvalidId", JSON.stringify(id))
+    }
+    assert.isAtMost(
+      refusal(
+        Environment.taskRegistrationUrl(environments[0]!, ("\ud800" + "x".repeat(999)) as AgentRuntimeId.AgentRuntimeId)
+      ).input.length,
+      67
+    )
+  })
+})
+
+describe("isFirstParty", () => {
+  const chatGpt = known("https://chatgpt.com/backend-api")
+  const whole = known("https://chatgpt.com/backend-api/codex")
+  const own = Either.getOrThrow(custom({
+    authApi: "https://a.example/api/accounts",
+    jwksBase: "https://a.example/api/backend-api",
+    providers: ["https://a.example/api", "https://b.example", "https://c.example:8443/v%31/"]
+  }))
+  const local = Either.getOrThrow(custom({ providers: ["http://127.0.0.1:8080/v1"], loopbackHttp: true }))
+
+  const yes: ReadonlyArray<readonly [Environment.Environment, ReadonlyArray<string>]> = [
+    [chatGpt, [
+      "https://chatgpt.com/backend-api/codex",
+      "https://chatgpt.com/backend-api/codex/",
+      "https://chatgpt.com/backend-api/codex/responses",
+      "https://chatgpt.com/backend-api/codex/responses?stream=true#x",
+      "https://chatgpt.com/backend-api/codex?x=/../..",
+      "https://chatgpt.com:443/backend-api/codex",
+      "HTTPS://ChatGPT.com/backend-api/codex",
+      "https://chatgpt.com/backend-api/%63odex/responses",
+      "https://chatgpt.com/%62ackend-api/codex",
+      "https://chatgpt.com/x/../backend-api/codex",
+      "https://chatgpt.com/backend-api/./codex",
+      "https://chatgpt.com/backend-api/codex/a%20b%3Fc%23d%25",
+      "https://chatgpt.com/backend-api/codex/wham",
+      "https://chatgpt.com/backend-api/codex/..."
+    ]],
+    [own, [
+      "https://a.example/api",
+      "https://a.example/api/accountsx",
+      "https://a.example/api/v1/accounts",
+      "https://a.example/api/backend-api/wham/agent-identities",
+      "https://b.example",
+      "https://b.example/any/thing",
+      "https://c.example:8443/v1/x"
+    ]],
+    [local, ["http://127.0.0.1:8080/v1/x"]]
+  ]
+  const no: ReadonlyArray<readonly [string, Environment.Environment, ReadonlyArray<string>]> = [
+    ["another path", chatGpt, [
+      "https://chatgpt.com/",
+      "https://chatgpt.com/backend-api",
+      "https://chatgpt.com/backend-api/codexx",
+      "https://chatgpt.com/backend-api/codex;x/responses",
+      "https://chatgpt.com/backend-api/Codex",
+      "https://chatgpt.com/backend-api/conversation",
+      "https://chatgpt.com/codex/backend-api",
+      "https://chatgpt.com/x/backend-api/codex",
+      "https://chatgpt.com/?/backend-api/codex",
+      "https://chatgpt.com/#/backend-api/codex"
+    ]],
+    ["another origin", chatGpt, [
+      "https://chatgpt.com:8443/backend-api/codex",
+      "https://chat.openai.com/backend-api/codex",
+      "https://chatgpt-staging.com/backend-api/codex",
+      "https://chatgpt.com.evil.example/backend-api/codex",
+      "https://evil.example/chatgpt.com/backend-api/codex",
+      "https://www.chatgpt.com/backend-api/codex",
+      "https://chatgpt.com./backend-api/codex",
+      "https://chatgρt.com/backend-api/codex",
+      "http://chatgpt.com/backend-api/codex",
+      "http://chatgpt.com:443/backend-api/codex",
+      "wss://chatgpt.com/backend-api/codex",
+      "blob:https://chatgpt.com/backend-api/codex",
+      "chatgpt:/backend-api/codex"
+    ]],
+    ["user information", chatGpt, [
+      "https://user@chatgpt.com/backend-api/codex",
+      "https://user:password@chatgpt.com/backend-api/codex",
+      "https://:password@chatgpt.com/backend-api/codex",
+      "https://chatgpt.com@evil.example/backend-api/codex"
+    ]],
+    ["a path that climbs, or that a server may read as climbing", chatGpt, [
+      "https://chatgpt.com/backend-api/codex/..",
+      "https://chatgpt.com/backend-api/codex/../x",
+      "https://chatgpt.com/backend-api/codex/%2e%2e/x",
+      "https://chatgpt.com/backend-api/codex/%2E./x",
+      "https://chatgpt.com/backend-api/codex\\..\\x",
+      "https://chatgpt.com/backend-api/codex/..%2f",
+      "https://chatgpt.com/backend-api/codex/..%2Fx",
+      "https://chatgpt.com/backend-api/codex/..%5cx",
+      "https://chatgpt.com/backend-api/codex%2Fx",
+      "https://chatgpt.com/backend-api/codex/a%2Fb",
+      "https://chatgpt.com/backend-api/codex/a%5Cb",
+      "https://chatgpt.com/backend-api%2Fcodex"
+    ]],
+    ["an empty segment", chatGpt, [
+      "https://chatgpt.com//backend-api/codex",
+      "https://chatgpt.com/backend-api//codex",
+      "https://chatgpt.com/backend-api/codex//responses",
+      "https://chatgpt.com/backend-api/codex/a//b"
+    ]],
+    ["escapes that are no text", chatGpt, [
+      "https://chatgpt.com/backend-api/codex/%",
+      "https://chatgpt.com/backend-api/codex/%zz",
+      "https://chatgpt.com/backend-api/codex/%FF",
+      "https://chatgpt.com/backend-api/codex/%ED%A0%80"
+    ]],
+    ["the key set inside a provider base", whole, [
+      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks",
+      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks/",
+      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks?x",
+      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks/x",
+      "https://chatgpt.com/backend-api/codex/%77ham/agent-identities/jwks",
+      "https://chatgpt.com/backend-api/codex/wham/agent%2Didentities/%6a%77%6B%73",
+      "https://chatgpt.com/backend-api/codex/x/../wham/agent-identities/jwks"
+    ]],
+    ["the AuthAPI inside a provider base", own, [
+      "https://a.example/api/accounts",
+      "https://a.example/api/accounts/",
+      "https://a.example/api/accounts/v1/agent/register",
+      "https://a.example/api/%61ccounts/v1/agent/register",
+      "https://a.example/api//accounts/v1/agent/register",
+      "https://a.example/api/backend-api/%77ham/agent-identities/jwks"
+    ]],
+    ["a custom deployment's neighbours", own, [
+      "https://a.example/apix",
+      "https://b.example:8443/",
+      "https://c.example/v1",
+      "https://c.example:8443/v2"
+    ]],
+    ["loopback by another name", local, [
+      "http://localhost:8080/v1",
+      "http://127.0.0.1:8081/v1",
+      "http://127.0.0.1/v1",
+      "https://127.0.0.1:8080/v1"
+    ]]
+  ]
+
+  for (const [environment, urls] of yes) {
+    for (const url of urls) {
+      it(`is ${url}`, () => assert.isTrue(Environment.isFirstParty(environment, new URL(url))))
+    }
+  }
+  for (const [why, environment, urls] of no) {
+    for (const url of urls) {
+      it(`is not ${url}: ${why}`, () => assert.isFalse(Environment.isFirstParty(environment, new URL(url))))
+    }
+  }
+
+  it("is nothing where no provider is named", () => {
+    const none = Either.getOrThrow(custom({ providers: [] }))
+    assert.isFalse(Environment.isFirstParty(none, new URL("https://models.example/v1")))
+  })
+
+  // A test that blocks for longer than its timeout fails. A quadratic scan of these takes seconds.
+  it("takes linear time, however many slashes there are", { timeout: 500 }, () => {
+    const slashes = "/".repeat(65_536)
+    for (const path of [slashes, `${slashes}x`, `/backend-api/codex${slashes}x`, "/x".repeat(32_768)]) {
+      assert.isFalse(Environment.isFirstParty(chatGpt, new URL(`https://chatgpt.com${path}`)))
+    }
+  })
+})

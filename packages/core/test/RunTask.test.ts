@@ -1,0 +1,284 @@
+import { RunTask, TaskId, TaskRegistration } from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import { Fakes } from "@agent-identity/testing"
+import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
+import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
+import { NodeHttpClient } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Context,
+  Deferred,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  ManagedRuntime,
+  Metric,
+  Option,
+  Ref,
+  Scope
+} from "effect"
+
+const Run = RunTask.layer.pipe(
+  Layer.provideMerge(Fakes.layerTaskRegistration),
+  Layer.provideMerge(Fakes.layerAgentIdentity)
+)
+
+const failure = new TaskRegistration.TaskRegistrationError({
+  reason: "Status",
+  agentRuntimeId: Fakes.AGENT_RUNTIME_ID,
+  url: "https://authapi.test/",
+  detail: "status 503",
+  status: 503,
+  attempts: 3
+})
+
+/** A registration that counts its calls, and answers renewals only when the gate opens. */
+const gated = Effect.gen(function*() {
+  const gate = yield* Deferred.make<TaskId.TaskId, TaskRegistration.TaskRegistrationError>()
+  const calls = yield* Ref.make(0)
+  const registration = Layer.succeed(TaskRegistration.TaskRegistration, {
+    register: (stale) =>
+      Effect.zipRight(
+        Ref.update(calls, (_) => _ + 1),
+        Option.isNone(stale) ? Effect.succeed(task("first")) : Deferred.await(gate)
+      )
+  })
+  return { gate, calls, layer: RunTask.layer.pipe(Layer.provide([registration, Fakes.layerAgentIdentity])) }
+})
+
+const task = TaskId.TaskId.make
+
+describe("RunTask", () => {
+  it.effect("registers once for 1,000 fibers over 50 dependents that start at the same time, over real HTTP", () =>
+    Effect.gen(function*() {
+      const dependents = Array.from({ length: 50 }, (_, index) => {
+        const Dependent = Context.GenericTag<{ readonly task: string }>(`Dependent${index}`)
+        return {
+          Dependent,
+          layer: Layer.effect(Dependent, Effect.map(RunTask.RunTask, (_) => ({ task: Either.getOrThrow(_.current()) })))
+        }
+      })
+      const [first, ...rest] = dependents.map((_) => _.layer)
+      const App = Layer.mergeAll(first!, ...rest).pipe(
+        Layer.provide(RunTask.layer),
+        Layer.provide(TaskRegistration.layer),
+        Layer.provideMerge(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+        Layer.provideMerge(Scripted.layer),
+        Layer.provide([NodeSigning.layer, NodeHttpClient.layerUndici])
+      )
+      const runtime = ManagedRuntime.make(App)
+      const tasks = yield* Effect.promise(() =>
+        Promise.all(
+          Array.from({ length: 1000 }, (_, index) =>
+            runtime.runPromise(Effect.map(dependents[index % 50]!.Dependent, (_) => _.task)))
+        )
+      )
+      assert.strictEqual(new Set(tasks).size, 1)
+      assert.strictEqual(
+        (yield* Effect.promise(() => runtime.runPromise(Effect.flatMap(ScriptedAuthApi, (_) => _.requests)))).length,
+        1
+      )
+      yield* runtime.disposeEffect
+    }))
+
+  it.effect("gives two runs two tasks", () =>
+    Effect.gen(function*() {
+      const current = Effect.map(RunTask.RunTask, (_) => _.current())
+      const OneRun = RunTask.layer.pipe(Layer.provide(Fakes.layerAgentIdentity))
+      const tasks = yield* Effect.all([
+        Effect.provide(current, Layer.fresh(OneRun)),
+        Effect.provide(current, Layer.fresh(OneRun))
+      ]).pipe(Effect.provide(Fakes.layerTaskRegistration))
+      assert.deepStrictEqual(tasks, [Either.right(task("task-1")), Either.right(task("task-2"))])
+    }))
+
+  it.effect("fails the build where registration fails, and a new provide starts over", () =>
+    Effect.gen(function*() {
+      yield* Effect.flatMap(Fakes.Registrations, (_) => _.fail(failure))
+      const OneRun = RunTask.layer.pipe(Layer.provide(Fakes.layerAgentIdentity))
+      const current = Effect.provide(Effect.map(RunTask.RunTask, (_) => _.current()), OneRun)
+      assert.strictEqual(yield* Effect.flip(current), failure)
+      assert.deepStrictEqual(yield* current, Either.right(task("task-1")))
+    }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
+
+  it.effect("a ManagedRuntime whose build failed stays failed, without another registration", () =>
+    Effect.gen(function*() {
+      const calls = yield* Ref.make(0)
+      const failing = Layer.succeed(TaskRegistration.TaskRegistration, {
+        register: () => Effect.zipRight(Ref.update(calls, (_) => _ + 1), failure)
+      })
+      const runtime = ManagedRuntime.make(RunTask.layer.pipe(Layer.provide([failing, Fakes.layerAgentIdentity])))
+      for (let attempt = 0; attempt < 3; attempt++) {
+        const exit = yield* Effect.promise(() => runtime.runPromiseExit(RunTask.RunTask))
+        assert.deepStrictEqual(exit, Exit.fail(failure))
+      }
+      assert.strictEqual(yield* Ref.get(calls), 1)
+      yield* runtime.disposeEffect
+    }))
+
+  it.effect("goes on with a known task without a registration", () =>
+    Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      const { calls } = yield* Fakes.Registrations
+      assert.deepStrictEqual(run.current(), Either.right(task("known")))
+      assert.deepStrictEqual(yield* calls, [])
+      assert.strictEqual(yield* run.renew(task("known")), "task-1")
+      assert.deepStrictEqual(yield* calls, [Option.some(task("known"))])
+    }).pipe(Effect.provide(
+      RunTask.layerFromTaskId(task("known")).pipe(
+        Layer.provideMerge(Fakes.layerTaskRegistration),
+        Layer.provide(Fakes.layerAgentIdentity)
+      )
+    )))
+
+  it.effect("logs each registration at info, with how many this process has made", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => lines.push(`${logLevel.label} ${String(message)}`))
+      const before = (yield* Metric.value(RunTask.registrations)).count
+      yield* Effect.flatMap(RunTask.RunTask, (_) => _.renew(task("task-1"))).pipe(
+        Effect.provide(Layer.provide(Run, Logger.add(logger)))
+      )
+      assert.deepStrictEqual(lines, [
+        `INFO Registered task ${before + 1} of this process`,
+        `INFO Registered task ${before + 2} of this process`
+      ])
+    }))
+})
+
+describe("RunTask.renew", () => {
+  it.effect("costs a herd of 1,000 one registration", () =>
+    Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      const renewed = yield* Effect.all(Array.from({ length: 1000 }, () => run.renew(task("task-1"))), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(new Set(renewed), new Set([task("task-2")]))
+      assert.strictEqual((yield* (yield* Fakes.Registrations).calls).length, 2)
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("gives whoever holds an old task the current one", () =>
+    Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      yield* run.renew(task("task-1"))
+      assert.strictEqual(yield* run.renew(task("task-1")), "task-2")
+      assert.strictEqual(yield* run.renew(task("never seen")), "task-2")
+      assert.strictEqual(yield* run.renew(task("task-2")), "task-3")
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("fails all its waiters alike, keeps the task, and tries again at the next call", () =>
+    Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      yield* (yield* Fakes.Registrations).fail(failure)
+      const both = Effect.all([Effect.flip(run.renew(task("task-1"))), Effect.flip(run.renew(task("task-1")))], {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(yield* both, [failure, failure])
+      assert.deepStrictEqual(run.current(), Either.right(task("task-1")))
+      assert.strictEqual(yield* run.renew(task("task-1")), "task-2")
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("goes on when waiters are interrupted, the first one included", () =>
+    Effect.gen(function*() {
+      const { calls, gate, layer } = yield* gated
+      yield* Effect.gen(function*() {
+        const run = yield* RunTask.RunTask
+        const first = yield* Effect.fork(run.renew(task("first")))
+        const second = yield* Effect.fork(run.renew(task("first")))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(first)
+        yield* Deferred.succeed(gate, task("second"))
+        assert.strictEqual(yield* Fiber.join(second), "second")
+        assert.deepStrictEqual(run.current(), Either.right(task("second")))
+        assert.strictEqual(yield* Ref.get(calls), 2)
+      }).pipe(Effect.provide(layer))
+    }))
+
+  it.effect("is finished for the next caller even when all its waiters are gone", () =>
+    Effect.gen(function*() {
+      const { gate, layer } = yield* gated
+      yield* Effect.gen(function*() {
+        const run = yield* RunTask.RunTask
+        const only = yield* Effect.fork(run.renew(task("first")))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(only)
+        yield* Deferred.succeed(gate, task("second"))
+        assert.strictEqual(yield* run.renew(task("first")), "second")
+      }).pipe(Effect.provide(layer))
+    }))
+})
+
+describe("the end of a run", () => {
+  const closedReason = (error: RunTask.RunTaskError | TaskRegistration.TaskRegistrationError) => error.reason
+
+  it.live("closes within 100 ms in the middle of a renewal that ignores interruption, and its waiters get Closed", () =>
+    Effect.gen(function*() {
+      const started = yield* Deferred.make<void>()
+      const stubborn = Layer.succeed(TaskRegistration.TaskRegistration, {
+        register: (stale) =>
+          Option.isNone(stale)
+            ? Effect.succeed(task("first"))
+            : Deferred.succeed(started, undefined).pipe(
+              Effect.zipRight(Effect.sleep("2 seconds")),
+              Effect.as(task("too late")),
+              Effect.uninterruptible
+            )
+      })
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(
+        RunTask.layer.pipe(Layer.provide([stubborn, Fakes.layerAgentIdentity])),
+        scope
+      )
+      const run = Context.get(context, RunTask.RunTask)
+      const waiters = yield* Effect.forEach([1, 2, 3], () => Effect.fork(Effect.flip(run.renew(task("first")))))
+      yield* Deferred.await(started)
+      const [took] = yield* Effect.timed(Effect.zipRight(
+        Scope.close(scope, Exit.void),
+        Effect.forEach(waiters, Fiber.join).pipe(
+          Effect.map((errors) => assert.deepStrictEqual(errors.map(closedReason), ["Closed", "Closed", "Closed"]))
+        )
+      ))
+      assert.isBelow(Number(took.value._tag === "Millis" ? took.value.millis : 0), 100)
+      yield* Effect.sleep("2100 millis")
+      assert.strictEqual(Either.getOrThrow(Either.flip(run.current())).reason, "Closed")
+    }))
+
+  it.effect("leaves nothing but Closed: no task, no renewal, no registration", () =>
+    Effect.gen(function*() {
+      const registrations = yield* Fakes.Registrations
+      const run = yield* Effect.scoped(Effect.map(
+        Layer.build(RunTask.layer.pipe(Layer.provide(Fakes.layerAgentIdentity))),
+        Context.get(RunTask.RunTask)
+      ))
+      assert.strictEqual(Either.getOrThrow(Either.flip(run.current())).reason, "Closed")
+      const error = yield* Effect.flip(run.renew(task("task-1")))
+      assert.strictEqual(error.message, "The run of agent \"agent-fake\" sends nothing: its scope is closed")
+      assert.strictEqual((yield* registrations.calls).length, 1)
+    }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
+
+  it.effect("interrupts a renewal that is under way", () =>
+    Effect.gen(function*() {
+      const interrupted = yield* Deferred.make<void>()
+      const slow = Layer.succeed(TaskRegistration.TaskRegistration, {
+        register: (stale) =>
+          Option.isNone(stale)
+            ? Effect.succeed(task("first"))
+            : Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+      })
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(
+        RunTask.layer.pipe(Layer.provide([slow, Fakes.layerAgentIdentity])),
+        scope
+      )
+      const waiter = yield* Effect.fork(Effect.flip(Context.get(context, RunTask.RunTask).renew(task("first"))))
+      yield* Effect.yieldNow()
+      yield* Effect.yieldNow()
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* Fiber.join(waiter)).reason, "Closed")
+      yield* Deferred.await(interrupted)
+    }))
+})

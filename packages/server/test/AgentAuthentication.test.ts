@@ -1,0 +1,95 @@
+import { AgentAssertion, AgentIdentity, AssertionHeader, RunTask, TaskId, TaskRegistration } from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import { AgentDirectory } from "@agent-identity/server"
+import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+import { HttpClient } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { layerServer } from "./utils.ts"
+
+/** A run whose tasks come straight from the server's directory. */
+const Registration = Layer.effect(
+  TaskRegistration.TaskRegistration,
+  Effect.gen(function*() {
+    const directory = yield* AgentDirectory.AgentDirectory
+    const { agentRuntimeId } = yield* AgentIdentity.AgentIdentity
+    return { register: () => Effect.orDie(Effect.map(directory.issueTask(agentRuntimeId), (_) => _.taskId)) }
+  })
+)
+
+const over = (directory?: Layer.Layer<AgentDirectory.AgentDirectory>) =>
+  AgentAssertion.layer.pipe(
+    Layer.provide(RunTask.layer),
+    Layer.provide(Registration),
+    Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+    Layer.provideMerge(layerServer(directory)),
+    Layer.provide(NodeSigning.layer)
+  )
+
+const whoami = (authorization: string | undefined) =>
+  Effect.gen(function*() {
+    const client = yield* HttpClient.HttpClient
+    const response = yield* client.get("/whoami", {
+      headers: authorization === undefined ? {} : { authorization }
+    })
+    return { status: response.status, body: yield* response.json }
+  })
+
+const header = Effect.flatMap(
+  AgentAssertion.AgentAssertion,
+  (_) => Effect.map(_.current, ({ header }) => Redacted.value(header))
+)
+
+describe("AgentAuthentication", () => {
+  it.effect("tells a handler which agent and which task called", () =>
+    Effect.gen(function*() {
+      const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+      assert.deepStrictEqual(yield* whoami(Redacted.value(assertion.header)), {
+        status: 200,
+        body: { agent: "agent-1", task: assertion.taskId, timestamp: "1970-01-01T00:00:00Z" }
+      })
+    }).pipe(Effect.provide(over())))
+
+  const refused: ReadonlyArray<readonly [what: string, change: (header: string) => string | undefined, code: string]> =
+    [
+      ["no header", () => undefined, "missing_assertion"],
+      ["a bearer", () => "Bearer abc", "invalid_assertion"],
+      ["the token alone", (header) => header.slice("AgentAssertion ".length), "invalid_assertion"],
+      ["a token that is cut", (header) => header.slice(0, -4), "invalid_assertion"]
+    ]
+  for (const [what, change, code] of refused) {
+    it.effect(`answers ${what} with 401 ${code}`, () =>
+      Effect.gen(function*() {
+        const { body, status } = yield* whoami(change(yield* header))
+        assert.strictEqual(status, 401)
+        assert.deepNestedInclude(body, { "error.code": code })
+      }).pipe(Effect.provide(over())))
+  }
+
+  it.effect("answers a task that is not known with a code that asks for a new one", () =>
+    Effect.gen(function*() {
+      const decoded = yield* AssertionHeader.decode(yield* header)
+      const forged = yield* whoami(AssertionHeader.encode({ ...decoded, taskId: TaskId.TaskId.make("task-x") }))
+      assert.deepNestedInclude(forged.body, { "error.code": "invalid_assertion" })
+      const other = yield* Effect.provide(
+        header,
+        AgentAssertion.layer.pipe(
+          Layer.provide(RunTask.layerFromTaskId(TaskId.TaskId.make("task-x"))),
+          Layer.provide(Registration),
+          Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+          Layer.provide(NodeSigning.layer)
+        )
+      )
+      assert.deepNestedInclude((yield* whoami(other)).body, { "error.code": "task_not_found" })
+    }).pipe(Effect.provide(over())))
+
+  it.effect("answers 503 while the directory is unavailable", () =>
+    Effect.gen(function*() {
+      const { body, status } = yield* whoami(yield* header)
+      assert.strictEqual(status, 503)
+      assert.deepNestedInclude(body, { "error.code": "directory_unavailable" })
+    }).pipe(Effect.provide(over(Layer.succeed(AgentDirectory.AgentDirectory, {
+      ...AgentDirectory.makeMemory(),
+      findTask: () => new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail: "no connection" })
+    })))))
+})

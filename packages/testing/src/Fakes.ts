@@ -1,0 +1,301 @@
+/**
+ * A stand-in for every service of `@agent-identity/core`: no network, no cryptography, the same answers every time.
+ *
+ * The signer, the identity, the URLs and the registration are fakes; the services above them are the real ones over
+ * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`.
+ *
+ * @since 0.1.0
+ */
+import * as AgentAssertion from "@agent-identity/core/AgentAssertion"
+import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
+import * as AgentKey from "@agent-identity/core/AgentKey"
+import type * as Environment from "@agent-identity/core/Environment"
+import * as ProviderAuth from "@agent-identity/core/ProviderAuth"
+import * as RunAuth from "@agent-identity/core/RunAuth"
+import * as RunTask from "@agent-identity/core/RunTask"
+import * as SealedBox from "@agent-identity/core/SealedBox"
+import * as Signing from "@agent-identity/core/Signing"
+import { TaskId } from "@agent-identity/core/TaskId"
+import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
+import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+
+/**
+ * The runtime id of the fake agent.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const AGENT_RUNTIME_ID = "agent-fake"
+
+/**
+ * The provider base that the fake URLs call first party.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const PROVIDER_BASE = "https://provider.test/backend-api/codex"
+
+/**
+ * Signs by mixing numbers: deterministic, different for each key and payload, and no protection at all. Sealed boxes
+ * are never opened.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerSigning: Layer.Layer<Signing.Signing> = Layer.succeed(Signing.Signing, {
+  importPrivateKey: (key) =>
+    Effect.suspend(() => {
+      const publicKey = mix(32, Redacted.value(key.seed))
+      if (key.publicKey !== undefined && !equals(key.publicKey, publicKey)) {
+        return new Signing.SigningError({ reason: "PublicKeyMismatch" })
+      }
+      return Effect.succeed({
+        publicKey,
+        sign: (payload) => Effect.succeed(mix(64, publicKey, payload)),
+        openSealed: () => new SealedBox.SealedBoxError({ reason: "CannotOpen" })
+      })
+    }),
+  importPublicKey: (publicKey) =>
+    publicKey.length === 32
+      ? Effect.succeed({
+        publicKey: publicKey.slice(),
+        verify: (payload, signature) => Effect.sync(() => equals(signature, mix(64, publicKey, payload)))
+      })
+      : new Signing.SigningError({ reason: "InvalidPublicKey" })
+})
+
+/**
+ * Imports keys, and fails at every signature.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerSigningFails: Layer.Layer<Signing.Signing> = Layer.effect(
+  Signing.Signing,
+  Effect.map(Signing.Signing, (signing): Signing.Service => ({
+    ...signing,
+    importPrivateKey: (key) =>
+      Effect.map(signing.importPrivateKey(key), (signer) => ({
+        ...signer,
+        sign: () => new Signing.SigningError({ reason: "SignFailed" })
+      }))
+  }))
+).pipe(Layer.provide(layerSigning))
+
+const privateKey = AgentKey.toPkcs8({ seed: Redacted.make(new Uint8Array(32).fill(7)), publicKey: undefined })
+
+/**
+ * The agent `AGENT_RUNTIME_ID`, without an account where none is given.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentIdentityWith = (
+  options: Partial<Omit<AgentIdentity.Options, "privateKey">>
+): Layer.Layer<AgentIdentity.AgentIdentity, AgentIdentity.AgentIdentityError, Signing.Signing> =>
+  AgentIdentity.layer({ agentRuntimeId: AGENT_RUNTIME_ID, privateKey, ...options })
+
+/**
+ * The agent `AGENT_RUNTIME_ID`, without an account.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentIdentity: Layer.Layer<AgentIdentity.AgentIdentity> = layerAgentIdentityWith({}).pipe(
+  Layer.provide(layerSigning),
+  Layer.orDie
+)
+
+/**
+ * URLs below `https://authapi.test` and `https://provider.test`, unless others are given.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerUrlDerivationWith = (
+  options: Partial<Environment.CustomOptions>
+): Layer.Layer<UrlDerivation.UrlDerivation, Environment.UrlDerivationError> =>
+  UrlDerivation.layerCustom({
+    authApi: "https://authapi.test/api/accounts",
+    jwksBase: "https://provider.test/backend-api",
+    providers: [PROVIDER_BASE],
+    ...options
+  })
+
+/**
+ * URLs below `https://authapi.test` and `https://provider.test`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerUrlDerivation: Layer.Layer<UrlDerivation.UrlDerivation> = Layer.orDie(layerUrlDerivationWith({}))
+
+/**
+ * What the fake registration was asked for, and a way to make it fail.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Registrations extends Context.Tag("@agent-identity/testing/Registrations")<Registrations, {
+  /** The `stale` of each call so far. */
+  readonly calls: Effect.Effect<ReadonlyArray<Option.Option<TaskId>>>
+  /** The next calls fail with these, one each. */
+  readonly fail: (...errors: ReadonlyArray<TaskRegistration.TaskRegistrationError>) => Effect.Effect<void>
+}>() {}
+
+/**
+ * Answers `task-1`, `task-2`, and so on.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerTaskRegistration: Layer.Layer<TaskRegistration.TaskRegistration | Registrations> = Layer
+  .effectContext(Effect.sync(() => {
+    const calls: Array<Option.Option<TaskId>> = []
+    const failures: Array<TaskRegistration.TaskRegistrationError> = []
+    let issued = 0
+    return Context.make(TaskRegistration.TaskRegistration, {
+      register: (stale) =>
+        Effect.suspend(() => {
+          calls.push(stale)
+          const failure = failures.shift()
+          return failure ?? Effect.succeed(TaskId.make(`task-${++issued}`))
+        })
+    }).pipe(
+      Context.add(Registrations, {
+        calls: Effect.sync(() => calls.slice()),
+        fail: (...errors) => Effect.sync(() => void failures.push(...errors))
+      })
+    )
+  }))
+
+/**
+ * A run with the task `task-1`; each renewal takes the next number.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRunTask: Layer.Layer<RunTask.RunTask> = Layer.suspend(() =>
+  RunTask.layer.pipe(
+    Layer.provide([layerTaskRegistration, layerAgentIdentity]),
+    Layer.orDie
+  )
+)
+
+/**
+ * A run that is over.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRunTaskClosed: Layer.Layer<RunTask.RunTask> = Layer.effect(
+  RunTask.RunTask,
+  Effect.scoped(Effect.map(Layer.build(layerRunTask), Context.get(RunTask.RunTask)))
+)
+
+/**
+ * Assertions of the fake agent for `task-1`, signed by the fake signer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = AgentAssertion.layer.pipe(
+  Layer.provide([layerRunTask, layerAgentIdentity])
+)
+
+/**
+ * An agent whose key does not sign: every request of the run fails.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion> = AgentAssertion.layer.pipe(
+  Layer.provide(layerRunTask),
+  Layer.provide(layerAgentIdentityWith({})),
+  Layer.provide(layerSigningFails),
+  Layer.orDie
+)
+
+/**
+ * Sends the fake agent's assertion.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = RunAuth.layer.pipe(
+  Layer.provide([layerAgentAssertion, layerAgentIdentity])
+)
+
+/**
+ * Sends this bearer token.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> =>
+  Layer.succeed(RunAuth.RunAuth, {
+    current: Effect.succeed<RunAuth.Credential>({
+      _tag: "Bearer",
+      token: Redacted.make(token),
+      account: undefined,
+      reason: "a fake"
+    })
+  })
+
+/**
+ * Signs requests to `PROVIDER_BASE` with the fake agent's assertion.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = ProviderAuth.layer.pipe(
+  Layer.provide([layerRunAuth, layerUrlDerivation])
+)
+
+/**
+ * All of them, over one fake registration and one run.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  | Signing.Signing
+  | AgentIdentity.AgentIdentity
+  | UrlDerivation.UrlDerivation
+  | TaskRegistration.TaskRegistration
+  | Registrations
+  | RunTask.RunTask
+  | AgentAssertion.AgentAssertion
+  | RunAuth.RunAuth
+  | ProviderAuth.ProviderAuth
+> = ProviderAuth.layer.pipe(
+  Layer.provideMerge(RunAuth.layer),
+  Layer.provideMerge(AgentAssertion.layer),
+  Layer.provideMerge(RunTask.layer),
+  Layer.provideMerge(Layer.mergeAll(layerAgentIdentity, layerUrlDerivation, layerTaskRegistration, layerSigning)),
+  Layer.orDie
+)
+
+const equals = (left: Uint8Array, right: Uint8Array): boolean =>
+  left.length === right.length && left.every((byte, index) => byte === right[index])
+
+/** FNV-1a over the parts, then one more round for each byte of output. */
+const mix = (length: number, ...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  let state = 0x811c9dc5
+  const round = (byte: number) => {
+    state = Math.imul(state ^ byte, 0x01000193) >>> 0
+  }
+  for (const part of parts) {
+    part.forEach(round)
+    round(part.length)
+  }
+  return Uint8Array.from({ length }, (_, index) => {
+    round(index)
+    return state >>> 24
+  })
+}

@@ -1,0 +1,185 @@
+import * as Core from "@agent-identity/core"
+import {
+  AgentAssertion,
+  AgentIdentity,
+  AgentKey,
+  AssertionHeader,
+  ProviderAuth,
+  Run,
+  RunAuth,
+  RunTask,
+  SignedPayload,
+  Signing,
+  TaskId,
+  TaskRegistration,
+  UrlDerivation
+} from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import { Fakes } from "@agent-identity/testing"
+import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
+import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
+import { HttpClient, HttpClientResponse } from "@effect/platform"
+import { NodeHttpClient } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Either, Layer, Option, Redacted, TestClock } from "effect"
+
+type Services =
+  | Signing.Signing
+  | AgentIdentity.AgentIdentity
+  | UrlDerivation.UrlDerivation
+  | TaskRegistration.TaskRegistration
+  | RunTask.RunTask
+  | AgentAssertion.AgentAssertion
+  | RunAuth.RunAuth
+  | ProviderAuth.ProviderAuth
+
+/** The services as an app has them, over the native signing layer and a server. */
+const real = (server: typeof SocketlessAuthApi.layer) =>
+  Run.layer.pipe(
+    Layer.provideMerge(RegisteredAgent.layer({ agentRuntimeId: "agent-real" })),
+    Layer.provideMerge(server),
+    Layer.provideMerge(NodeSigning.layer)
+  )
+
+const layers: ReadonlyArray<readonly [name: string, layer: Layer.Layer<Services, unknown>]> = [
+  ["the fakes", Fakes.layer],
+  ["the real services without a socket", real(SocketlessAuthApi.layer)],
+  [
+    "the real services over loopback",
+    real(Layer.merge(Layer.orDie(Scripted.layer), NodeHttpClient.layerUndici))
+  ]
+]
+
+for (const [name, layer] of layers) {
+  describe(`a run with ${name}`, () => {
+    it.effect("has one task, until it is renewed", () =>
+      Effect.gen(function*() {
+        const run = yield* RunTask.RunTask
+        const first = yield* run.current()
+        assert.deepStrictEqual(run.current(), Either.right(first))
+        const second = yield* run.renew(first)
+        assert.notStrictEqual(second, first)
+        assert.strictEqual(yield* run.renew(first), second)
+        assert.deepStrictEqual(run.current(), Either.right(second))
+      }).pipe(Effect.provide(layer)))
+
+    it.effect("registers a task of its own at every call", () =>
+      Effect.gen(function*() {
+        const { register } = yield* TaskRegistration.TaskRegistration
+        const tasks = yield* Effect.all([register(Option.none()), register(Option.some(TaskId.TaskId.make("old")))])
+        assert.notStrictEqual(tasks[0], tasks[1])
+      }).pipe(Effect.provide(layer)))
+
+    it.effect("asserts its agent and task, with a signature that verifies", () =>
+      Effect.gen(function*() {
+        const { agentRuntimeId, signer } = yield* AgentIdentity.AgentIdentity
+        const { current } = yield* AgentAssertion.AgentAssertion
+        const assertion = yield* current
+        assert.strictEqual(assertion.agentRuntimeId, agentRuntimeId)
+        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current())
+        const { signature, taskId, timestamp } = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+        const verifier = yield* Effect.flatMap(Signing.Signing, (_) => _.importPublicKey(signer.publicKey))
+        const payload = SignedPayload.assertion("v1", agentRuntimeId, taskId, timestamp)
+        assert.isTrue(yield* verifier.verify(payload, signature))
+        assert.isFalse(yield* verifier.verify(payload, signature.map((byte) => byte ^ 1)))
+        assert.isFalse(yield* verifier.verify(payload.slice(1), signature))
+        assert.strictEqual(yield* current, assertion)
+        yield* TestClock.adjust("1 second")
+        assert.notStrictEqual(Redacted.value((yield* current).header), Redacted.value(assertion.header))
+      }).pipe(Effect.provide(layer)))
+
+    it.effect("sends its assertion to its provider, and nothing elsewhere", () =>
+      Effect.gen(function*() {
+        const sent: Array<string | undefined> = []
+        const stub = HttpClient.make((request) =>
+          Effect.sync(() => {
+            sent.push(request.headers.authorization)
+            return HttpClientResponse.fromWeb(request, new Response())
+          })
+        )
+        const { authorize } = yield* ProviderAuth.ProviderAuth
+        const { environment } = yield* UrlDerivation.UrlDerivation
+        const { header } = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+        yield* authorize(stub).get(`${environment.providers[0]}/responses`)
+        yield* authorize(stub).get("https://elsewhere.test/responses")
+        assert.deepStrictEqual(sent, [Redacted.value(header), undefined])
+        const credential = yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current)
+        assert.strictEqual(credential._tag, "Assertion")
+      }).pipe(Effect.provide(layer)))
+
+    it.effect("is over when its scope closes", () =>
+      Effect.gen(function*() {
+        const context = yield* Effect.scoped(Layer.build(layer))
+        const error = yield* Effect.flip(Context.get(context, AgentAssertion.AgentAssertion).current)
+        assert.strictEqual(error.reason, "Closed")
+      }))
+  })
+}
+
+describe("the fakes", () => {
+  it.effect("stand in for every service that core exports", () =>
+    Effect.gen(function*() {
+      const context = yield* Layer.build(Fakes.layer)
+      const tags = Object.values(Core).flatMap((module) => Object.values(module)).filter(Context.isTag)
+      assert.isAtLeast(tags.length, 8)
+      for (const tag of tags) assert.isTrue(context.unsafeMap.has(tag.key), `no fake for ${tag.key}`)
+    }).pipe(Effect.scoped))
+
+  it.effect("answer the same every time", () =>
+    Effect.gen(function*() {
+      const header = Effect.flatMap(AgentAssertion.AgentAssertion, (_) =>
+        Effect.map(_.current, ({ header }) => Redacted.value(header)))
+      const headers = yield* Effect.all([
+        Effect.provide(header, Fakes.layerAgentAssertion),
+        Effect.provide(header, Fakes.layer)
+      ])
+      assert.strictEqual(headers[0], headers[1])
+    }))
+
+  it.effect("record the calls of a registration, and fail when told to", () =>
+    Effect.gen(function*() {
+      const { calls, fail } = yield* Fakes.Registrations
+      const { register } = yield* TaskRegistration.TaskRegistration
+      const error = new TaskRegistration.TaskRegistrationError({
+        reason: "Throttled",
+        agentRuntimeId: Fakes.AGENT_RUNTIME_ID,
+        url: "https://authapi.test/",
+        detail: "try again in 60 s",
+        retryAfterMillis: 60_000,
+        attempts: 1
+      })
+      yield* fail(error)
+      assert.strictEqual(yield* Effect.flip(register(Option.none())), error)
+      assert.strictEqual(yield* register(Option.none()), "task-1")
+      assert.deepStrictEqual(yield* calls, [Option.none(), Option.none()])
+    }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
+
+  it.effect("fail where they are made to: no signature, a closed run, another bearer", () =>
+    Effect.gen(function*() {
+      const current = Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+      assert.strictEqual(
+        (yield* Effect.flip(Effect.provide(current, Fakes.layerAgentAssertionFails))).reason,
+        "SigningFailed"
+      )
+      const closed = yield* Effect.provide(RunTask.RunTask, Fakes.layerRunTaskClosed)
+      assert.isTrue(Either.isLeft(closed.current()))
+      const credential = yield* Effect.provide(
+        Effect.flatMap(RunAuth.RunAuth, (_) => _.current),
+        Fakes.layerRunAuthBearer("token-1")
+      )
+      assert.deepInclude(credential, { _tag: "Bearer", reason: "a fake" })
+    }))
+
+  it.effect("import keys as the real layers do: a key of its own, and no other", () =>
+    Effect.gen(function*() {
+      const signing = yield* Signing.Signing
+      const key = yield* AgentKey.generate()
+      const { publicKey } = yield* signing.importPrivateKey(key)
+      yield* signing.importPrivateKey({ ...key, publicKey })
+      const mismatch = yield* Effect.flip(signing.importPrivateKey({ ...key, publicKey: new Uint8Array(32) }))
+      assert.strictEqual(mismatch.reason, "PublicKeyMismatch")
+      const invalid = yield* Effect.flip(signing.importPublicKey(publicKey.slice(1)))
+      assert.strictEqual(invalid.reason, "InvalidPublicKey")
+    }).pipe(Effect.provide(Fakes.layerSigning)))
+})
