@@ -39,7 +39,13 @@ export default [
       "no-console": "error",
       "no-restricted-globals": ["error", { name: "process", message: "Read configuration with Config." }],
       "@effect/no-import-from-barrel-package": ["error", {
-        packageNames: ["effect", "@effect/platform", "@effect/platform-node", "@agent-identity/core", "@agent-identity/server"]
+        packageNames: [
+          "effect",
+          "@effect/platform",
+          "@effect/platform-node",
+          "@agent-identity/core",
+          "@agent-identity/server"
+        ]
       }]
     }
   }

@@ -14,72 +14,11 @@ import {
   UrlDerivation
 } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import {
-  AgentAssertionVerifier,
-  AgentAuthentication,
-  AgentDirectory,
-  AuthApi,
-  AuthApiHandlers
-} from "@agent-identity/server"
-import {
-  HttpApi,
-  HttpApiBuilder,
-  HttpApiEndpoint,
-  HttpApiGroup,
-  HttpBody,
-  HttpClient,
-  HttpClientRequest,
-  HttpLayerRouter,
-  HttpMiddleware,
-  HttpServer,
-  HttpServerRequest
-} from "@effect/platform"
-import { NodeHttpClient, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { AgentDirectory } from "@agent-identity/server"
+import { HttpBody, HttpClient, HttpClientRequest } from "@effect/platform"
+import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Context, Effect, Layer, Logger, LogLevel, Redacted, Schema } from "effect"
-import { createServer } from "node:http"
-
-// ---- The server: the AuthAPI, and a protected route that tells its caller who it is. ----
-
-class ProviderApi extends HttpApi.make("ProviderApi").add(
-  HttpApiGroup.make("provider").add(
-    HttpApiEndpoint.post("respond", "/backend-api/codex/responses")
-      .setPayload(Schema.Struct({ input: Schema.String }))
-      .addSuccess(Schema.Struct({ agent: Schema.String, task: Schema.String }))
-      .middleware(AgentAuthentication.AgentAuthentication)
-  )
-) {}
-
-const ProviderHandlers = HttpApiBuilder.group(
-  ProviderApi,
-  "provider",
-  (handlers) =>
-    handlers.handle("respond", () =>
-      Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId, taskId }) => ({
-        agent: agentRuntimeId,
-        task: taskId
-      })))
-)
-
-const printRequests = HttpMiddleware.make((app) =>
-  Effect.gen(function*() {
-    const request = yield* HttpServerRequest.HttpServerRequest
-    const response = yield* app
-    yield* Console.log(`  server     ${request.method} ${request.url} -> ${response.status}`)
-    return response
-  })
-)
-
-const Server = Layer.mergeAll(
-  HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
-  HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
-).pipe(
-  Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
-  (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
-  Layer.provide(AgentAuthentication.layer),
-  Layer.provide(AgentAssertionVerifier.layer),
-  Layer.provideMerge(AgentDirectory.layerMemory),
-  Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
-)
+import { Backend } from "./backend.ts"
 
 // ---- The app: three services that know HttpClient and nothing of agent identities. ----
 
@@ -109,19 +48,7 @@ const Services = Layer.mergeAll(
 
 // ---- Wiring: once a process, and once a run. ----
 
-/** Where the in-process server listens, as a deployment of one's own. */
-const Urls = Layer.unwrapEffect(
-  HttpServer.addressFormattedWith((origin) =>
-    Effect.succeed(UrlDerivation.layerCustom({
-      authApi: `${origin}/api/accounts`,
-      jwksBase: `${origin}/backend-api`,
-      providers: [`${origin}/backend-api/codex`],
-      loopbackHttp: true
-    }))
-  )
-)
-
-/** A new agent: its key is generated here, its public key goes into the server's directory. */
+/** A new agent: its key is generated here, its public key goes into the backend's directory. */
 const Identity = Layer.unwrapEffect(Effect.gen(function*() {
   const directory = yield* AgentDirectory.AgentDirectory
   const signing = yield* Signing.Signing
@@ -133,8 +60,8 @@ const Identity = Layer.unwrapEffect(Effect.gen(function*() {
   return AgentIdentity.layer({ agentRuntimeId, privateKey: AgentKey.toPkcs8(key) })
 }))
 
-const Process = Layer.mergeAll(Urls, Identity, NodeHttpClient.layerUndici).pipe(
-  Layer.provideMerge(Server),
+const Process = Layer.merge(Identity, NodeHttpClient.layerUndici).pipe(
+  Layer.provideMerge(Backend),
   Layer.provideMerge(NodeSigning.layer)
 )
 
@@ -143,8 +70,8 @@ const AgentRun = Services.pipe(Layer.provideMerge(Run.layer))
 // ---- Two runs. ----
 
 const threeRequests = Effect.gen(function*() {
-  const ask = [yield* Planner, yield* Researcher, yield* Writer]
-  const answers = yield* Effect.forEach(ask, (ask) => ask("hello"), { concurrency: "unbounded" })
+  const services = [yield* Planner, yield* Researcher, yield* Writer]
+  const answers = yield* Effect.forEach(services, (ask) => ask("hello"), { concurrency: "unbounded" })
   yield* Effect.forEach(answers, (answer) => Console.log(answer))
 })
 
@@ -178,7 +105,7 @@ const main = Effect.gen(function*() {
 })
 
 const printLog = Logger.make(({ annotations, message }) => {
-  const fields = Array.from(annotations, ([name, value]) => ` ${name}=${value}`).join("")
+  const fields = Array.from(annotations, ([name, value]) => `, ${name} ${value}`).sort().join("")
   globalThis.console.log(`  log        ${String(message)}${fields}`)
 })
 

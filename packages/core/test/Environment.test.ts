@@ -474,7 +474,7 @@ describe("isFirstParty", () => {
   })
 
   // A test that blocks for longer than its timeout fails. A quadratic scan of these takes seconds.
-  it("takes linear time, however many slashes there are", { timeout: 500 }, () => {
+  it("takes linear time, however many slashes there are", { timeout: 1000 }, () => {
     const slashes = "/".repeat(65_536)
     for (const path of [slashes, `${slashes}x`, `/backend-api/codex${slashes}x`, "/x".repeat(32_768)]) {
       assert.isFalse(Environment.isFirstParty(chatGpt, new URL(`https://chatgpt.com${path}`)))

@@ -330,7 +330,7 @@ describe("both layers", () => {
     }))
 })
 
-describe("an implementation that throws", () => {
+describe("an implementation of one's own", () => {
   const broken = (): never => {
     throw new Error("c2VjcmV0")
   }
@@ -341,7 +341,7 @@ describe("an implementation that throws", () => {
       ...ed25519
     }))
 
-  it.effect("fails with a typed error, and verifies nothing", () =>
+  it.effect("fails with a typed error where it throws, and verifies nothing", () =>
     Effect.gen(function*() {
       const errors = [
         yield* Effect.flip(make({ signer: broken }).importPrivateKey(fromSeed(seed))),
@@ -358,6 +358,13 @@ describe("an implementation that throws", () => {
       for (const error of errors) assert.notInclude(inspect(error, { depth: Infinity }), "c2VjcmV0")
       const verifier = yield* make({}).importPublicKey(publicKey)
       assert.isFalse(yield* verifier.verify(message, new Uint8Array(64)))
+    }))
+
+  it.effect("is not asked about a signature that has not 64 bytes", () =>
+    Effect.gen(function*() {
+      const verifier = yield* make({ verifier: () => () => true }).importPublicKey(publicKey)
+      assert.isTrue(yield* verifier.verify(message, new Uint8Array(64)))
+      for (const length of [0, 63, 65]) assert.isFalse(yield* verifier.verify(message, new Uint8Array(length)))
     }))
 })
 

@@ -1,4 +1,4 @@
-import { HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
+import { Headers, HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Http from "../../src/internal/http.ts"
@@ -71,7 +71,7 @@ describe("excerpt", () => {
     "é"
   ]
   for (const unit of hostile) {
-    it(`takes linear time on 64 KiB of ${JSON.stringify(unit)}`, { timeout: 500 }, () => {
+    it(`takes linear time on 64 KiB of ${JSON.stringify(unit)}`, { timeout: 1000 }, () => {
       const body = unit.repeat(Math.ceil(Http.MAX_BODY_BYTES / unit.length)).slice(0, Http.MAX_BODY_BYTES)
       for (const text of [body, `Bearer ${body}`, `${body}"`, `eyJ ${body}!`]) {
         assert.isAtMost(excerpt(text, ["Bearer;", "eyJ-at-"]).length, 515)
@@ -102,11 +102,11 @@ describe("retryAfter", () => {
   ]
   for (const [value, millis] of cases) {
     it(`reads ${JSON.stringify(value)} as ${millis === undefined ? "nothing" : `${millis} ms`}`, () => {
-      assert.strictEqual(Http.retryAfter({ "retry-after": value }, now), millis)
+      assert.strictEqual(Http.retryAfter(Headers.fromInput({ "Retry-After": value }), now), millis)
     })
   }
 
-  it("reads nothing where there is no such header", () => assert.isUndefined(Http.retryAfter({}, now)))
+  it("reads nothing where there is no such header", () => assert.isUndefined(Http.retryAfter(Headers.empty, now)))
 })
 
 describe("send", () => {

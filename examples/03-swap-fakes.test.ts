@@ -1,0 +1,46 @@
+/** Your own tests: the app's code over fakes, with no network and no cryptography. */
+import { AgentAssertion, ProviderAuth, RunAuth, RunTask } from "@agent-identity/core"
+import { Fakes } from "@agent-identity/testing"
+import { HttpClient, HttpClientResponse } from "@effect/platform"
+import { assert, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+
+/** The code under test. */
+const listModels = Effect.flatMap(
+  HttpClient.get(`${Fakes.PROVIDER_BASE}/models`),
+  (response) => response.json
+)
+
+/** A provider that answers with the header that it was sent. */
+const Provider = Layer.succeed(
+  HttpClient.HttpClient,
+  HttpClient.make((request) =>
+    Effect.succeed(HttpClientResponse.fromWeb(request, Response.json(request.headers.authorization ?? null)))
+  )
+)
+
+const Signed = ProviderAuth.layerHttpClient.pipe(Layer.provide(Provider))
+
+it.effect("the request is signed for the run's task", () =>
+  Effect.gen(function*() {
+    assert.match(String(yield* listModels), /^AgentAssertion /)
+  }).pipe(Effect.provide(Layer.provide(Signed, Fakes.layer))))
+
+/** One fake swapped: a run that is over, under the real services. */
+const Closed = ProviderAuth.layer.pipe(
+  Layer.provide(RunAuth.layer),
+  Layer.provide(AgentAssertion.layer),
+  Layer.provide([Fakes.layerRunTaskClosed, Fakes.layerAgentIdentity, Fakes.layerUrlDerivation])
+)
+
+it.effect("the request fails once the run is over, and is never sent unsigned", () =>
+  Effect.gen(function*() {
+    const error = yield* Effect.flip(listModels)
+    assert.include(error.message, "its scope is closed")
+  }).pipe(Effect.provide(Layer.provide(Signed, Closed))))
+
+it.effect("a renewed task is the next one", () =>
+  Effect.gen(function*() {
+    const run = yield* RunTask.RunTask
+    assert.strictEqual(yield* run.renew(yield* run.current()), "task-2")
+  }).pipe(Effect.provide(Fakes.layer)))

@@ -1,0 +1,209 @@
+/** What a run knows and nobody may see, looked for in everything that it shows. */
+import {
+  AgentAssertion,
+  AgentIdentity,
+  AgentKey,
+  AssertionHeader,
+  ProviderAuth,
+  Run,
+  RunAuth,
+  RunTask,
+  Signing,
+  TaskRegistration,
+  UrlDerivation
+} from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import { AgentDirectory } from "@agent-identity/server"
+import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
+import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
+import { HttpClient, HttpClientRequest } from "@effect/platform"
+import { NodeHttpClient } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Either, Exit, Layer, Logger, LogLevel, Option, Redacted, Tracer } from "effect"
+import { inspect } from "node:util"
+
+/** Every way in which a value is usually shown. */
+const shown = (value: unknown): string =>
+  [
+    inspect(value, { depth: Infinity, showHidden: true, maxArrayLength: null, maxStringLength: null }),
+    inspect(value, { depth: 8, customInspect: false, maxArrayLength: null, maxStringLength: null }),
+    safeJson(value),
+    String(value)
+  ].join("\n")
+
+const safeJson = (value: unknown): string => {
+  try {
+    return JSON.stringify(value) ?? ""
+  } catch {
+    return "" // A circular value shows nothing.
+  }
+}
+
+/** A secret in the spellings that a printer may give it. */
+const spellings = (bytes: Uint8Array): ReadonlyArray<string> => [
+  Buffer.from(bytes).toString("hex"),
+  Buffer.from(bytes).toString("base64").replace(/=+$/, ""),
+  Buffer.from(bytes).toString("base64url"),
+  Array.from(bytes).join(","),
+  Array.from(bytes).join(", "),
+  Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ")
+]
+
+const makeWorld = Effect.gen(function*() {
+  const key = yield* AgentKey.generate()
+  const pkcs8 = AgentKey.toPkcs8(key)
+  const seed = Redacted.value(key.seed)
+  const secrets = [
+    Redacted.value(pkcs8),
+    ...spellings(seed),
+    ...spellings(Buffer.from(Redacted.value(pkcs8), "base64"))
+  ]
+
+  const lines: Array<string> = []
+  const spans: Array<unknown> = []
+  const logger = Logger.make((entry) =>
+    lines.push(shown(entry.message), shown(Array.from(entry.annotations)), Cause.pretty(entry.cause))
+  )
+  const tracer = Tracer.make({
+    span: (name, parent, context, links, startTime, kind) => {
+      const attributes = new Map<string, unknown>()
+      const span: Tracer.Span = {
+        _tag: "Span",
+        name,
+        spanId: `span-${spans.length}`,
+        traceId: "trace",
+        parent,
+        context,
+        status: { _tag: "Started", startTime },
+        attributes,
+        links,
+        sampled: true,
+        kind,
+        end: (_, exit) =>
+          spans.push(name, Array.from(attributes), Exit.isFailure(exit) ? Cause.pretty(exit.cause) : ""),
+        attribute: (name, value) => attributes.set(name, value),
+        event: (name, _, attributes) => spans.push(name, attributes),
+        addLinks: () => undefined
+      }
+      return span
+    },
+    context: (f) => f()
+  })
+  const observe = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    effect.pipe(
+      Effect.withTracer(tracer),
+      Effect.withTracerEnabled(true),
+      Effect.provide(Logger.add(logger)),
+      Logger.withMinimumLogLevel(LogLevel.All)
+    )
+
+  const Identity = Layer.effect(
+    AgentIdentity.AgentIdentity,
+    Effect.gen(function*() {
+      const identity = yield* AgentIdentity.make({ agentRuntimeId: "agent-1", privateKey: pkcs8, accountId: "acct-1" })
+      const directory = yield* AgentDirectory.AgentDirectory
+      yield* directory.putAgent({ agentRuntimeId: identity.agentRuntimeId, publicKey: identity.signer.publicKey })
+      return identity
+    })
+  )
+  const World = Run.layer.pipe(
+    Layer.provideMerge(Identity),
+    Layer.provideMerge(Scripted.layer),
+    Layer.provideMerge(NodeSigning.layer),
+    Layer.provide(NodeHttpClient.layerUndici)
+  )
+  return { key, pkcs8, secrets, lines, spans, observe, World }
+})
+
+const assertClean = (what: string, text: string, secrets: ReadonlyArray<string>) => {
+  for (const secret of secrets) {
+    const at = text.indexOf(secret)
+    assert.strictEqual(at, -1, `${what} shows a secret: ${text.slice(Math.max(0, at - 60), at)}<here>`)
+  }
+}
+
+describe("no secret", () => {
+  it.effect("is in a service, a value, a log line, a span, a response or an error of a run", () =>
+    Effect.gen(function*() {
+      const { key, lines, observe, pkcs8, secrets, spans, World } = yield* makeWorld
+      yield* observe(
+        Effect.gen(function*() {
+          const server = yield* ScriptedAuthApi
+          const client = yield* HttpClient.HttpClient
+          const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+          const token = Redacted.value(assertion.header).slice("AgentAssertion ".length)
+          const { signature } = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+          const all = [...secrets, token, ...spellings(signature)]
+
+          const request = HttpClientRequest.get(`${server.origin}/backend-api/codex/responses`)
+          const response = yield* client.execute(request)
+          yield* response.text
+          yield* server.script({ _tag: "HalfBody" })
+          const broken = yield* Effect.flip(Effect.flatMap(client.execute(request), (_) => _.text))
+          yield* server.script({ _tag: "Drop" })
+          const dropped = yield* Effect.flip(client.execute(request))
+          const present = yield* Effect.flip(client.get(`${server.origin}/backend-api/codex`, {
+            headers: { authorization: "Bearer of-the-app" }
+          }))
+          yield* server.script({ _tag: "Status", status: 400, body: `${token} ${Redacted.value(assertion.header)}` })
+          const { register } = yield* TaskRegistration.TaskRegistration
+          const rejected = yield* Effect.flip(register(Option.none()))
+
+          const values: Record<string, unknown> = {
+            key,
+            pkcs8,
+            assertion,
+            response,
+            broken,
+            dropped,
+            present,
+            rejected,
+            client,
+            credential: yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current),
+            identity: yield* AgentIdentity.AgentIdentity,
+            signing: yield* Signing.Signing,
+            task: yield* RunTask.RunTask,
+            auth: yield* ProviderAuth.ProviderAuth,
+            urls: yield* UrlDerivation.UrlDerivation,
+            registration: yield* TaskRegistration.TaskRegistration,
+            assertions: yield* AgentAssertion.AgentAssertion,
+            exit: yield* Effect.exit(client.execute(HttpClientRequest.get("http://127.0.0.1:1/")))
+          }
+          for (const [name, value] of Object.entries(values)) {
+            assertClean(name, shown(value), all)
+            if (name === "present") assertClean(name, shown((value as { readonly cause: unknown }).cause), all)
+          }
+          assertClean("a log line", lines.join("\n"), all)
+          assertClean("a span", spans.map(shown).join("\n"), [...all, "of-the-app"])
+          assert.isAbove(lines.length, 0)
+          assert.include(shown(spans), "http.request.header.authorization")
+          assert.include(shown(spans), "TaskRegistration.register")
+        }).pipe(Effect.provide(World))
+      )
+    }))
+
+  it.effect("is in what the printers of this test would find, were it not hidden: they find it where it is not", () =>
+    Effect.gen(function*() {
+      const { key, pkcs8, secrets } = yield* makeWorld
+      assert.throws(() => assertClean("base64", shown({ a: [Redacted.value(pkcs8)] }), secrets))
+      assert.throws(() => assertClean("bytes", shown(Array.from(Redacted.value(key.seed))), secrets))
+      assert.throws(() => assertClean("bytes", shown(Redacted.value(key.seed)), secrets))
+      assert.throws(() => assertClean("a buffer", shown(Buffer.from(Redacted.value(key.seed))), secrets))
+    }))
+
+  it.effect("is in an error about a key that was refused", () =>
+    Effect.gen(function*() {
+      const { pkcs8, secrets } = yield* makeWorld
+      const text = Redacted.value(pkcs8)
+      const inputs = [` ${text}`, `${text}=`, `${text.slice(0, -4)}`, `-${text}`, text.replace("MC4C", "MC4D")]
+      for (const input of inputs) {
+        const read = AgentKey.fromPkcs8(Redacted.make(input))
+        const made = yield* Effect.either(
+          AgentIdentity.make({ agentRuntimeId: "agent-1", privateKey: Redacted.make(input) })
+        )
+        if (Either.isRight(read)) continue
+        assertClean("AgentKeyError", shown(read.left), [...secrets, text.slice(8, 40)])
+        assertClean("AgentIdentityError", shown(made), [...secrets, text.slice(8, 40)])
+      }
+    }).pipe(Effect.provide(NodeSigning.layer)))
+})
