@@ -139,8 +139,11 @@ export const DEFAULT_CHATGPT_BASE = "https://chatgpt.com/backend-api"
  */
 export const fromChatGptBase = (base: string): Either.Either<Environment, UrlDerivationError> =>
   Either.gen(function*() {
-    const key = baseKey(yield* parseBase(base, { loopbackHttp: false }))
-    const known = knownBases.find((row) => baseKey(new URL(row.base)) === key)
+    const url = yield* Either.mapLeft(
+      parseBase(base, { loopbackHttp: false }),
+      (error) => new UrlDerivationError({ ...error, hint: `${error.hint} ${acceptedBases}` })
+    )
+    const known = knownBases.find((row) => baseKey(new URL(row.base)) === baseKey(url))
     if (known === undefined) return yield* refuse("UnsupportedBase", base, acceptedBases)
     return {
       name: known.name,
@@ -232,7 +235,7 @@ export const taskRegistrationUrl = (
 
 /**
  * Whether a request to this absolute URL may carry the run's identity: the origin of a provider base, at its path or
- * below it at a segment boundary, and neither the AuthAPI nor the key set. Whatever is doubtful is not first party:
+ * below it at a segment boundary, and neither the AuthAPI nor a key set. Whatever is doubtful is not first party:
  * user information, a path with an empty segment, or with a slash, a backslash or a dot segment in escapes.
  *
  * @since 0.1.0
@@ -240,20 +243,21 @@ export const taskRegistrationUrl = (
  */
 export const isFirstParty = (environment: Environment, url: URL): boolean => {
   if (url.username !== "" || url.password !== "") return false
-  const path = segments(url)
+  const path = segments(url.pathname)
   if (path === undefined) return false
   const isBelow = (base: URL) => {
-    const basePath = segments(base)
+    const basePath = segments(trimSlashes(base.pathname))
     return url.origin === base.origin && basePath !== undefined &&
       basePath.every((segment, index) => segment === path[index])
   }
-  return environment.providers.some(isBelow) && !isBelow(environment.authApi) && !isBelow(environment.jwks)
+  const { authApi, jwks, providers } = environment
+  return providers.some(isBelow) && ![authApi, jwks, ...providers.map(jwksUrl)].some(isBelow)
 }
 
 /** The unescaped segments of a path, so that `%77ham` is `wham`; undefined where a server may see other segments. */
-const segments = (url: URL): ReadonlyArray<string> | undefined => {
+const segments = (pathname: string): ReadonlyArray<string> | undefined => {
   const path: Array<string> = []
-  for (const escaped of trimSlashes(url.pathname).split("/").slice(1)) {
+  for (const escaped of pathname.replace(/\/$/, "").split("/").slice(1)) {
     const segment = unescape(escaped)
     if (segment === undefined || segment === "" || segment === "." || segment === ".." || /[/\\]/.test(segment)) {
       return undefined
@@ -280,7 +284,11 @@ const parseBase = (
   const url = new URL(base)
   if (url.username !== "" || url.password !== "") return invalid("A base URL has no user name and no password.")
   if (/[?#]/.test(base)) return invalid("A base URL has no query and no fragment.")
-  if (segments(url) === undefined) return invalid("A base URL has no empty, dotted or escaped-slash segments.")
+  // A URL parser would drop or turn them.
+  if (/[\s\p{Cc}\\]/u.test(base)) return invalid("A base URL has no white space, control characters and backslashes.")
+  if (segments(trimSlashes(url.pathname)) === undefined) {
+    return invalid("A base URL has no empty, dotted or escaped-slash segments.")
+  }
   if (url.protocol === "http:" && !(rules.loopbackHttp && isLoopback(url))) {
     return invalid("Give an https URL; http is for a loopback address, where `loopbackHttp` is set.")
   }

@@ -122,7 +122,12 @@ describe("fromPkcs8", () => {
     "a public key with unused bits": key(v2, ed25519, privateKey, `812101${publicKey}`),
     "a constructed public key": key(v2, ed25519, privateKey, `a12100${publicKey}`),
     "a public key under another tag": key(v2, ed25519, privateKey, `032100${publicKey}`),
-    "attributes whose length has three bytes": key(v2, ed25519, privateKey, `a083000104${element("30", "00".repeat(256))}`),
+    "attributes whose length has three bytes": key(
+      v2,
+      ed25519,
+      privateKey,
+      `a083000104${element("30", "00".repeat(256))}`
+    ),
     "attributes that are none": key(v2, ed25519, privateKey, element("a0", "0500"), publicElement),
     "attributes that end inside an attribute": key(v2, ed25519, privateKey, `a005${attribute}`, publicElement),
     "attributes that go on behind the end": key(v2, ed25519, privateKey, "a07f", attribute)
@@ -175,8 +180,8 @@ describe("fromPkcs8", () => {
     { fastCheck: { numRuns: 5000 } }
   )
 
-  it.prop("gives a 32-byte seed or refuses, for any text", [FastCheck.string({ unit: "binary" })], ([text]) => {
-    assert.strictEqual(Either.isLeft(read(text)), true)
+  it.prop("refuses random text", [FastCheck.string({ unit: "binary" })], ([text]) => {
+    assert.isTrue(Either.isLeft(read(text)))
   })
 
   it("an error shows nothing of what it refused", () => {

@@ -202,7 +202,7 @@ describe("a signed header", () => {
         const { sign, verify } = yield* agent
         assert.isTrue(yield* verify(yield* sign(id, task, timestamp)))
       }).pipe(Effect.provide(Signing.layer)),
-    { fastCheck: { numRuns: 50 } }
+    { fastCheck: { numRuns: 25 } }
   )
 
   /** One for each number of spare bits that the outer base64 can have: none, two and four. */
@@ -272,6 +272,6 @@ describe("a signed header", () => {
         const changed = header.slice(0, place) + `${alphabet}-_`[char] + header.slice(place + 1)
         assert.strictEqual(yield* verify(changed), changed === header)
       }).pipe(Effect.provide(NodeSigning.layer)),
-    { fastCheck: { numRuns: 150 } }
+    { fastCheck: { numRuns: 100 } }
   )
 })

@@ -113,6 +113,9 @@ describe("fromChatGptBase", () => {
     ["https://user@chatgpt.com/backend-api", "no user name"],
     ["https://user:password@chatgpt.com/backend-api", "no password"],
     ["https://:password@chatgpt.com/backend-api", "no password"],
+    ["https://chatgpt.com/backend-api ", "white space"],
+    ["https://chatgpt.com/backend\n-api", "white space"],
+    ["https://chatgpt.com\\backend-api", "backslashes"],
     ["https://chatgpt.com//backend-api", "empty"],
     ["https://chatgpt.com/backend-api%2fcodex", "escaped-slash"],
     ["https://chatgpt.com/backend-api%5Ccodex", "escaped-slash"]
@@ -122,6 +125,7 @@ describe("fromChatGptBase", () => {
       const error = refusal(Environment.fromChatGptBase(base))
       assert.strictEqual(error.reason, "InvalidBase")
       assert.include(error.message, hint)
+      for (const [accepted] of rows) assert.include(error.message, accepted)
     })
   }
 
@@ -418,7 +422,12 @@ describe("isFirstParty", () => {
       "https://chatgpt.com//backend-api/codex",
       "https://chatgpt.com/backend-api//codex",
       "https://chatgpt.com/backend-api/codex//responses",
-      "https://chatgpt.com/backend-api/codex/a//b"
+      "https://chatgpt.com/backend-api/codex/a//b",
+      "https://chatgpt.com/backend-api/codex//"
+    ]],
+    ["the key set that a provider base would have", chatGpt, [
+      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks",
+      "https://chatgpt.com/backend-api/codex/%77ham/agent-identities/jwks?x"
     ]],
     ["escapes that are no text", chatGpt, [
       "https://chatgpt.com/backend-api/codex/%",

@@ -70,13 +70,18 @@ const readBody = (response: HttpClientResponse.HttpClientResponse) =>
  * @internal
  */
 export const excerpt = (body: Uint8Array, sent: ReadonlyArray<string>): string => {
-  let text = new TextDecoder().decode(body).replaceAll("\\/", "/")
+  // JSON has more than one spelling for what was sent.
+  let text = new TextDecoder().decode(body)
+    .replaceAll("\\/", "/")
+    .replace(/\\u00([2-7][0-9a-f])/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)))
   for (const value of sent) text = text.replaceAll(value, "<redacted>")
   return Text.truncate(
     text
       .replace(/\b(Bearer|AgentAssertion)\s+[^\s"',;]+/gi, "$1 <redacted>")
       // Base64 of JSON begins with `eyJ`, a personal access token with `at-`. Whole words, so that it stays linear.
-      .replace(/[\w.~-]+/g, (word) => word.startsWith("at-") || word.includes("eyJ") ? "<redacted>" : word),
+      .replace(/[\w.~-]+/g, (word) => word.startsWith("at-") || word.includes("eyJ") ? "<redacted>" : word)
+      // A terminal would obey them.
+      .replace(/\p{Cc}/gu, " "),
     MAX_EXCERPT_LENGTH
   )
 }

@@ -36,6 +36,16 @@ describe("excerpt", () => {
     )
   })
 
+  it("hides what was sent in the escapes of JSON", () => {
+    const sent = "+GlrOKR/FHxx=="
+    const escaped = sent.replace(/[+/=]/g, (_) => `\\u00${_.charCodeAt(0).toString(16).toUpperCase()}`)
+    assert.strictEqual(excerpt(`{"echo":"${escaped}"}`, [sent]), "{\"echo\":\"<redacted>\"}")
+  })
+
+  it("quotes no control characters, which a terminal would obey", () => {
+    assert.strictEqual(excerpt("a\u001b[31mb\nc\u009b"), "a [31mb c ")
+  })
+
   it("hides before it cuts, so that a cut secret is none", () => {
     const start = "a ".repeat(250)
     for (const secret of [`Bearer ${"x".repeat(60)}`, `eyJ${"x".repeat(60)}`, `at-${"x".repeat(60)}`]) {
