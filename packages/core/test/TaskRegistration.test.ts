@@ -80,6 +80,12 @@ const cases: ReadonlyArray<Case> = [
     tries: 1,
     error: { status: code }
   })),
+  ...[200, 201, 202, 299].map((code): Case => ({
+    name: `${code} with JSON in text/plain`,
+    faults: [{ _tag: "Status", status: code, body: "{\"taskId\":\"t\"}" }],
+    tries: 1
+  })),
+  { name: "204 without a body", faults: [status(204)], reason: "InvalidResponse", tries: 1 },
   { name: "garbage", faults: [{ _tag: "Garbage" }], reason: "InvalidResponse", tries: 1, error: { status: 200 } },
   { name: "a connection dropped twice", faults: [drop, drop], tries: 3 },
   { name: "a connection dropped thrice", faults: [drop, drop, drop], reason: "Transport", tries: 3 },
