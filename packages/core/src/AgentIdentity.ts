@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { AccountId } from "./AccountId.ts"
+import * as AgentIdentityJwt from "./AgentIdentityJwt.ts"
 import * as AgentKey from "./AgentKey.ts"
 import { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import * as Text from "./internal/text.ts"
@@ -58,6 +59,8 @@ export interface Service {
   readonly signer: Signing.Signer
   /** Undefined where the agent works for no account: no companion headers are sent then. */
   readonly account: Account | undefined
+  /** When it ends, in milliseconds since the Unix epoch: no task is registered from then on. Undefined: it does not. */
+  readonly expiresAt: number | undefined
 }
 
 /**
@@ -95,7 +98,7 @@ export const make = (options: Options): Effect.Effect<Service, AgentIdentityErro
       Effect.mapError((error) => new AgentIdentityError({ reason: "InvalidPrivateKey", detail: error.message }))
     )
     const account = accountId === undefined ? undefined : { id: accountId, fedramp: options.fedramp === true }
-    return { agentRuntimeId, signer, account }
+    return { agentRuntimeId, signer, account, expiresAt: undefined }
   })
 
 /**
@@ -126,6 +129,54 @@ export const layerConfig = (
   options: Config.Config.Wrap<Options>
 ): Layer.Layer<AgentIdentity, AgentIdentityError | ConfigError.ConfigError, Signing.Signing> =>
   Layer.effect(AgentIdentity, Effect.flatMap(Config.unwrap(options), make))
+
+/**
+ * An agent from its agent identity JWT: verified, with its key imported. Whatever is wrong fails the construction, so
+ * nothing is ever sent unsigned, or as bearer. A token that expires later does not end a run; from then on no task is
+ * registered or renewed.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerJwt = (
+  token: Redacted.Redacted<string>
+): Layer.Layer<
+  AgentIdentity,
+  AgentIdentityJwt.AgentIdentityJwtError | AgentIdentityError,
+  AgentIdentityJwt.AgentIdentityJwt | Signing.Signing
+> =>
+  Layer.effect(
+    AgentIdentity,
+    Effect.gen(function*() {
+      const signing = yield* Signing.Signing
+      const { verify } = yield* AgentIdentityJwt.AgentIdentityJwt
+      const { accountId, agentRuntimeId, expiresAt, fedramp, key } = yield* verify(token)
+      const signer = yield* Effect.mapError(
+        signing.importPrivateKey(key),
+        (error) => new AgentIdentityError({ reason: "InvalidPrivateKey", detail: error.message })
+      )
+      return {
+        agentRuntimeId,
+        signer,
+        account: { id: accountId, fedramp },
+        expiresAt: (expiresAt + AgentIdentityJwt.LEEWAY) * 1000
+      }
+    })
+  )
+
+/**
+ * `layerJwt` with the token from configuration.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerJwtConfig = (
+  token: Config.Config<Redacted.Redacted<string>>
+): Layer.Layer<
+  AgentIdentity,
+  AgentIdentityJwt.AgentIdentityJwtError | AgentIdentityError | ConfigError.ConfigError,
+  AgentIdentityJwt.AgentIdentityJwt | Signing.Signing
+> => Layer.unwrapEffect(Effect.map(token, layerJwt))
 
 const decodeId = <A>(
   schema: Schema.Schema<A, string>,

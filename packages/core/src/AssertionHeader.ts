@@ -87,7 +87,7 @@ export const decode = (header: string): Either.Either<Assertion, AssertionHeader
   if (bytes === undefined) return refuse("Base64")
   const json = Text.fromUtf8(bytes)
   if (json === undefined) return refuse("Json")
-  const members = parseJson(json)
+  const members = Text.parseJson(json)
   // Writing it again finds white space, other escapes and repeated members.
   if (!Predicate.isRecord(members) || JSON.stringify(members) !== json) return refuse("Json")
   if (Object.keys(members).sort().join() !== "agent_runtime_id,signature,task_id,timestamp") return refuse("Members")
@@ -116,11 +116,3 @@ const explanations: Record<AssertionHeaderError["reason"], string> = {
 }
 
 const refuse = (reason: AssertionHeaderError["reason"]) => Either.left(new AssertionHeaderError({ reason }))
-
-const parseJson = (json: string): unknown => {
-  try {
-    return JSON.parse(json)
-  } catch {
-    return undefined
-  }
-}

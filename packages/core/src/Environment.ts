@@ -275,7 +275,14 @@ const unescape = (segment: string): string | undefined => {
   }
 }
 
-const parseBase = (
+/**
+ * Reads a base URL: https, without user information, query and fragment, and without segments that servers may read in
+ * two ways.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseBase = (
   base: string,
   rules: { readonly loopbackHttp: boolean }
 ): Either.Either<URL, UrlDerivationError> => {

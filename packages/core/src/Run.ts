@@ -15,6 +15,39 @@ import * as TaskRegistration from "./TaskRegistration.ts"
 import type * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
+ * What a run gives to an app: its client, and every service between it and the registration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Services =
+  | RunTask.RunTask
+  | AgentAssertion.AgentAssertion
+  | RunAuth.RunAuth
+  | ProviderAuth.ProviderAuth
+  | HttpClient.HttpClient
+
+/**
+ * A whole run over a registration of one's own, such as one that keeps its tasks; `layer` is this over the AuthAPI.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithRegistration: Layer.Layer<
+  Services,
+  TaskRegistration.TaskRegistrationError,
+  | TaskRegistration.TaskRegistration
+  | AgentIdentity.AgentIdentity
+  | UrlDerivation.UrlDerivation
+  | HttpClient.HttpClient
+> = ProviderAuth.layerHttpClient.pipe(
+  Layer.provideMerge(ProviderAuth.layer),
+  Layer.provideMerge(RunAuth.layer),
+  Layer.provideMerge(AgentAssertion.layer),
+  Layer.provideMerge(RunTask.layer)
+)
+
+/**
  * Takes the plain `HttpClient` and gives the one that signs first-party requests, with every service between the two.
  * One build is one run: compose first, provide once, and provide `Layer.fresh(Run.layer)` for another run.
  *
@@ -43,18 +76,7 @@ import type * as UrlDerivation from "./UrlDerivation.ts"
  * @category layers
  */
 export const layer: Layer.Layer<
-  | TaskRegistration.TaskRegistration
-  | RunTask.RunTask
-  | AgentAssertion.AgentAssertion
-  | RunAuth.RunAuth
-  | ProviderAuth.ProviderAuth
-  | HttpClient.HttpClient,
+  TaskRegistration.TaskRegistration | Services,
   TaskRegistration.TaskRegistrationError | UrlDerivationError,
   AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
-> = ProviderAuth.layerHttpClient.pipe(
-  Layer.provideMerge(ProviderAuth.layer),
-  Layer.provideMerge(RunAuth.layer),
-  Layer.provideMerge(AgentAssertion.layer),
-  Layer.provideMerge(RunTask.layer),
-  Layer.provideMerge(TaskRegistration.layer)
-)
+> = Layer.provideMerge(layerWithRegistration, TaskRegistration.layer)

@@ -14,7 +14,6 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
@@ -68,18 +67,6 @@ export interface Service {
 export class RunTask extends Context.Tag("@agent-identity/core/RunTask")<RunTask, Service>() {}
 
 /**
- * How many tasks this process has registered. More than one a run means that layers are provided in more than one
- * place.
- *
- * @since 0.1.0
- * @category metrics
- */
-export const registrations = Metric.counter("agent_identity_task_registrations", {
-  description: "Tasks registered with the AuthAPI",
-  incremental: true
-})
-
-/**
  * A run, from its first task on. `first` is taken as it is; `renew` goes to TaskRegistration.
  *
  * @since 0.1.0
@@ -94,7 +81,7 @@ export const make = (
 > =>
   Effect.gen(function*() {
     const { agentRuntimeId } = yield* AgentIdentity.AgentIdentity
-    const { register } = yield* logged
+    const { register } = yield* TaskRegistration.TaskRegistration
     const runFork = Runtime.runFork(yield* Effect.runtime())
     const closed = new RunTaskError({ reason: "Closed", agentRuntimeId, detail: "its scope is closed" })
 
@@ -156,7 +143,7 @@ export const layer: Layer.Layer<
 > = Layer.scoped(
   RunTask,
   Effect.gen(function*() {
-    const { register } = yield* logged
+    const { register } = yield* TaskRegistration.TaskRegistration
     return yield* make(yield* register(Option.none()))
   })
 )
@@ -178,20 +165,3 @@ interface Renewal {
   readonly done: Deferred.Deferred<TaskId, Failure>
   readonly fiber: Fiber.RuntimeFiber<unknown>
 }
-
-/** Each registration is seen, with its number, so that a provide in the wrong place is noticed. */
-const logged = Effect.gen(function*() {
-  const { agentRuntimeId } = yield* AgentIdentity.AgentIdentity
-  const registration = yield* TaskRegistration.TaskRegistration
-  return {
-    register: (stale: Option.Option<TaskId>) =>
-      Effect.tap(registration.register(stale), (taskId) =>
-        Effect.gen(function*() {
-          yield* Metric.increment(registrations)
-          const { count } = yield* Metric.value(registrations)
-          yield* Effect.logInfo(`Registered task ${count} of this process`).pipe(
-            Effect.annotateLogs({ agentRuntimeId, taskId })
-          )
-        }))
-  }
-})

@@ -5,13 +5,13 @@
  */
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as AgentIdentity from "./AgentIdentity.ts"
@@ -30,6 +30,7 @@ import * as UrlDerivation from "./UrlDerivation.ts"
 /**
  * Why no task was registered.
  *
+ * - `IdentityExpired`: the agent's token has expired; get a new one
  * - `SigningFailed`: the key did not sign, or the clock is outside the years 0000 to 9999
  * - `Transport`: no answer, or not all of it
  * - `Timeout`: no answer within 30 s, or no task within 75 s over all attempts
@@ -46,6 +47,7 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
   "@agent-identity/core/TaskRegistrationError"
 )("TaskRegistrationError", {
   reason: Schema.Literal(
+    "IdentityExpired",
     "SigningFailed",
     "Transport",
     "Timeout",
@@ -117,7 +119,7 @@ export const make: Effect.Effect<
   UrlDerivationError,
   AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
 > = Effect.gen(function*() {
-  const { agentRuntimeId, signer } = yield* AgentIdentity.AgentIdentity
+  const { agentRuntimeId, expiresAt, signer } = yield* AgentIdentity.AgentIdentity
   const client = yield* HttpClient.HttpClient
   const urls = yield* UrlDerivation.UrlDerivation
   const url = yield* urls.taskRegistration(agentRuntimeId)
@@ -131,8 +133,12 @@ export const make: Effect.Effect<
     ) => new TaskRegistrationError({ reason, agentRuntimeId, url: url.href, detail, attempts, ...more })
 
     const attempt = Effect.gen(function*() {
+      const now = yield* Clock.currentTimeMillis
+      if (expiresAt !== undefined && now >= expiresAt) {
+        return yield* fail("IdentityExpired", "the agent identity has expired; get a new token and start anew")
+      }
       attempts += 1
-      const timestamp = Timestamp.format(yield* Clock.currentTimeMillis)
+      const timestamp = Timestamp.format(now)
       if (timestamp === undefined) {
         return yield* fail("SigningFailed", "the clock is outside the years 0000 to 9999")
       }
@@ -147,7 +153,7 @@ export const make: Effect.Effect<
           headers: { accept: "application/json" }
         })
       ).pipe(
-        Effect.mapError((error) => fail("Transport", transportDetail(error))),
+        Effect.mapError((error) => fail("Transport", Http.transportDetail(error))),
         Effect.timeoutFail({
           duration: "30 seconds",
           onTimeout: () => fail("Timeout", "no answer within 30 seconds; check the network and the AuthAPI base URL")
@@ -177,7 +183,8 @@ export const make: Effect.Effect<
       Effect.timeoutFail({
         duration: "75 seconds",
         onTimeout: () => fail("Timeout", "no task within 75 seconds over all attempts")
-      })
+      }),
+      Effect.tap((taskId) => logRegistration(agentRuntimeId, taskId))
     )
   })
 
@@ -199,6 +206,41 @@ export const layer: Layer.Layer<
   UrlDerivationError,
   AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
 > = Layer.effect(TaskRegistration, make)
+
+/**
+ * Answers with a task that is known, and goes to the AuthAPI only when that one is to be replaced; the one that replaces
+ * it is known from then on.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerStored = (taskId: TaskId): Layer.Layer<TaskRegistration, never, TaskRegistration> =>
+  Layer.effect(
+    TaskRegistration,
+    Effect.map(TaskRegistration, ({ register }): Service => {
+      let stored = taskId
+      return {
+        register: (stale) =>
+          Effect.suspend(() =>
+            Option.contains(stale, stored)
+              ? Effect.tap(register(stale), (renewed) => Effect.sync(() => void (stored = renewed)))
+              : Effect.succeed(stored)
+          )
+      }
+    })
+  )
+
+/**
+ * How many tasks this process has registered. More than one a run means that layers are provided in more than one
+ * place.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const registrations = Metric.counter("agent_identity_task_registrations", {
+  description: "Tasks registered with the AuthAPI",
+  incremental: true
+})
 
 /**
  * The whole JSON body of a registration: these two members and no other.
@@ -230,7 +272,7 @@ export const readTaskId = (
   Effect.gen(function*() {
     const invalid = (detail: string) => Effect.fail({ reason: "InvalidResponse" as const, detail })
     const unsealable = (detail: string) => Effect.fail({ reason: "SealedTaskId" as const, detail })
-    const answer = parseJson(body)
+    const answer = Text.parseJson(Text.fromUtf8(body) ?? "")
     if (!Predicate.isRecord(answer)) return yield* invalid("the answer is not a JSON object")
     const name = MEMBERS.find((member) => Object.hasOwn(answer, member) && answer[member] !== null)
     if (name === undefined) return yield* invalid(`the answer has none of ${MEMBERS.join(", ")}`)
@@ -251,25 +293,16 @@ export const readTaskId = (
     )
   })
 
+/** Each registration is seen, with its number, so that a provide in the wrong place is noticed. */
+const logRegistration = (agentRuntimeId: AgentRuntimeId, taskId: TaskId) =>
+  Effect.gen(function*() {
+    yield* Metric.increment(registrations)
+    const { count } = yield* Metric.value(registrations)
+    yield* Effect.annotateLogs(Effect.logInfo(`Registered task ${count} of this process`), { agentRuntimeId, taskId })
+  })
+
 const MEMBERS = ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"] as const
 
 const decodeTaskId = Schema.decodeUnknown(TaskId)
 
-const parseJson = (body: Uint8Array): unknown => {
-  try {
-    return JSON.parse(Text.fromUtf8(body) ?? "")
-  } catch {
-    return undefined
-  }
-}
-
 const isRetryableStatus = (status: number): boolean => status === 429 || status >= 500
-
-/** What a transport error says of itself; the error as a whole holds the request. */
-const transportDetail = (error: HttpClientError.HttpClientError): string => {
-  const cause = Predicate.hasProperty(error.cause, "cause") ? error.cause.cause ?? error.cause : error.cause
-  const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? ` (${cause.code})` : ""
-  return error._tag === "RequestError"
-    ? `the request could not be sent or was not answered${code}`
-    : `the answer broke off${code}`
-}

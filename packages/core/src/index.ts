@@ -13,6 +13,10 @@ export * as AgentIdentity from "./AgentIdentity.ts"
 /**
  * @since 0.1.0
  */
+export * as AgentIdentityJwt from "./AgentIdentityJwt.ts"
+/**
+ * @since 0.1.0
+ */
 export * as AgentKey from "./AgentKey.ts"
 /**
  * @since 0.1.0
@@ -26,6 +30,14 @@ export * as AssertionHeader from "./AssertionHeader.ts"
  * @since 0.1.0
  */
 export * as Environment from "./Environment.ts"
+/**
+ * @since 0.1.0
+ */
+export * as Jwks from "./Jwks.ts"
+/**
+ * @since 0.1.0
+ */
+export * as PlanType from "./PlanType.ts"
 /**
  * @since 0.1.0
  */

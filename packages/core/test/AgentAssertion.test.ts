@@ -80,6 +80,7 @@ describe("AgentAssertion", () => {
       const slow = Layer.succeed(AgentIdentity.AgentIdentity, {
         agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make("agent-slow"),
         account: undefined,
+        expiresAt: undefined,
         signer: {
           publicKey: new Uint8Array(32),
           sign: () => Effect.as(Deferred.await(gates[signed++]!), new Uint8Array(64)),

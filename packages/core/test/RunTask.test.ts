@@ -6,21 +6,7 @@ import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import {
-  Context,
-  Deferred,
-  Effect,
-  Either,
-  Exit,
-  Fiber,
-  Layer,
-  Logger,
-  ManagedRuntime,
-  Metric,
-  Option,
-  Ref,
-  Scope
-} from "effect"
+import { Context, Deferred, Effect, Either, Exit, Fiber, Layer, ManagedRuntime, Option, Ref, Scope } from "effect"
 
 const Run = RunTask.layer.pipe(
   Layer.provideMerge(Fakes.layerTaskRegistration),
@@ -134,20 +120,6 @@ describe("RunTask", () => {
         Layer.provide(Fakes.layerAgentIdentity)
       )
     )))
-
-  it.effect("logs each registration at info, with how many this process has made", () =>
-    Effect.gen(function*() {
-      const lines: Array<string> = []
-      const logger = Logger.make(({ logLevel, message }) => lines.push(`${logLevel.label} ${String(message)}`))
-      const before = (yield* Metric.value(RunTask.registrations)).count
-      yield* Effect.flatMap(RunTask.RunTask, (_) => _.renew(task("task-1"))).pipe(
-        Effect.provide(Layer.provide(Run, Logger.add(logger)))
-      )
-      assert.deepStrictEqual(lines, [
-        `INFO Registered task ${before + 1} of this process`,
-        `INFO Registered task ${before + 2} of this process`
-      ])
-    }))
 })
 
 describe("RunTask.renew", () => {

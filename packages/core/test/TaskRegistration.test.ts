@@ -1,10 +1,11 @@
-import { AgentKey, SealedBox, Signing, TaskRegistration } from "@agent-identity/core"
+import { AgentIdentity, AgentKey, SealedBox, Signing, TaskId, TaskRegistration } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
+import { Fakes } from "@agent-identity/testing"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Either, Encoding, Layer, Option } from "effect"
+import { Clock, Effect, Either, Encoding, Layer, Logger, Metric, Option, TestClock } from "effect"
 import { driven, transports } from "./utils.ts"
 
 const Server = RegisteredAgent.layer({ agentRuntimeId: "agent/1 ü" }).pipe(
@@ -206,6 +207,54 @@ describe("TaskRegistration errors", () => {
       )
       assert.isTrue(error.retryable)
     }).pipe(Effect.provide(over(transports[0]![1]))))
+})
+
+describe("TaskRegistration", () => {
+  const undici = transports[0]![1]
+
+  it.effect("logs each registration at info, with how many this process has made", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => lines.push(`${logLevel.label} ${String(message)}`))
+      const before = (yield* Metric.value(TaskRegistration.registrations)).count
+      yield* Effect.provide(Effect.zipRight(register, register), Layer.provide(over(undici), Logger.add(logger)))
+      assert.deepStrictEqual(lines, [
+        `INFO Registered task ${before + 1} of this process`,
+        `INFO Registered task ${before + 2} of this process`
+      ])
+    }))
+
+  it.effect("registers nothing once the identity has expired", () =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust("59 seconds")
+      yield* register
+      yield* TestClock.adjust("1 second")
+      const error = yield* Effect.flip(register)
+      assert.strictEqual(error.reason, "IdentityExpired")
+      assert.isFalse(error.retryable)
+      assert.strictEqual((yield* Effect.flatMap(ScriptedAuthApi, (_) => _.requests)).length, 1)
+    }).pipe(Effect.provide(TaskRegistration.layer.pipe(
+      Layer.provide(Layer.effect(
+        AgentIdentity.AgentIdentity,
+        Effect.map(AgentIdentity.AgentIdentity, (identity) => ({ ...identity, expiresAt: 60_000 }))
+      )),
+      Layer.provideMerge(Server),
+      Layer.provide(undici)
+    ))))
+
+  it.effect("layerStored registers only what replaces the stored task, and keeps that", () =>
+    Effect.gen(function*() {
+      const registration = yield* TaskRegistration.TaskRegistration
+      const stored = TaskId.TaskId.make("stored")
+      assert.strictEqual(yield* registration.register(Option.none()), stored)
+      assert.strictEqual(yield* registration.register(Option.some(TaskId.TaskId.make("another"))), stored)
+      assert.strictEqual(yield* registration.register(Option.some(stored)), "task-1")
+      assert.strictEqual(yield* registration.register(Option.some(stored)), "task-1")
+      assert.strictEqual(yield* registration.register(Option.none()), "task-1")
+      assert.strictEqual(yield* registration.register(Option.some(TaskId.TaskId.make("task-1"))), "task-2")
+    }).pipe(Effect.provide(
+      TaskRegistration.layerStored(TaskId.TaskId.make("stored")).pipe(Layer.provide(Fakes.layerTaskRegistration))
+    )))
 })
 
 describe("TaskRegistration.readTaskId", () => {

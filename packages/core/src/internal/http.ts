@@ -7,6 +7,7 @@ import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import * as Text from "./text.ts"
 
@@ -97,4 +98,13 @@ export const retryAfter = (headers: Answer["headers"], now: number): number | un
   // Every form of HTTP date begins with the day's name; `Date.parse` makes a date of `-5` and `1.5` too.
   const date = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(value) ? Date.parse(value) : NaN
   return Number.isNaN(date) ? undefined : Math.max(0, date - now)
+}
+
+/** What a transport error says of itself; the error as a whole holds the request. @internal */
+export const transportDetail = (error: HttpClientError.HttpClientError): string => {
+  const cause = Predicate.hasProperty(error.cause, "cause") ? error.cause.cause ?? error.cause : error.cause
+  const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? ` (${cause.code})` : ""
+  return error._tag === "RequestError"
+    ? `the request could not be sent or was not answered${code}`
+    : `the answer broke off${code}`
 }

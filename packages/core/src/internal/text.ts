@@ -24,3 +24,12 @@ export const fromUtf8 = (bytes: Uint8Array): string | undefined => {
     return undefined
   }
 }
+
+/** Undefined for text that is not JSON. @internal */
+export const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,319 @@
+/**
+ * Agent identity JWTs: who a token says an agent is, once its signature and claims are verified.
+ *
+ * The token holds the agent's private key, so whoever sees it can sign: it is `Redacted` wherever it goes.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { AccountId } from "./AccountId.ts"
+import * as AgentKey from "./AgentKey.ts"
+import { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as Base64 from "./internal/base64.ts"
+import * as Text from "./internal/text.ts"
+import * as Jwks from "./Jwks.ts"
+import * as PlanType from "./PlanType.ts"
+
+/**
+ * The issuer of ChatGPT's agent identity tokens, in production and staging alike (openai/codex,
+ * codex-rs/agent-identity/src/lib.rs).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const ISSUER = "https://chatgpt.com/codex-backend/agent-identity"
+
+/**
+ * Whom they are for (same source).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const AUDIENCE = "codex-app-server"
+
+/**
+ * Seconds that a clock may be off.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const LEEWAY = 60
+
+/** Characters of a token that is looked at. A real one has about 2,000. */
+const MAX_LENGTH = 16 * 1024
+
+/**
+ * Why a token is not taken. It names the claim and never its value, and nothing of the token.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AgentIdentityJwtError extends Schema.TaggedError<AgentIdentityJwtError>(
+  "@agent-identity/core/AgentIdentityJwtError"
+)("AgentIdentityJwtError", {
+  reason: Schema.Literal(
+    "Malformed",
+    "Algorithm",
+    "MissingKid",
+    "UnknownKid",
+    "Signature",
+    "Issuer",
+    "Audience",
+    "Expired",
+    "NotYetValid",
+    "InvalidClaims",
+    "InvalidPrivateKey",
+    "KeySetUnavailable"
+  ),
+  detail: Schema.String,
+  cause: Schema.optional(Jwks.JwksError)
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `The agent identity JWT is refused: ${this.detail}`
+  }
+}
+
+/**
+ * What a token says that may be shown. Times are seconds since the Unix epoch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UnverifiedClaims {
+  readonly issuer: string
+  readonly audience: string
+  readonly issuedAt: number
+  readonly expiresAt: number
+  readonly agentRuntimeId: AgentRuntimeId
+  readonly accountId: AccountId
+  readonly chatgptUserId: string
+  readonly email: string | undefined
+  readonly plan: PlanType.PlanType
+  readonly fedramp: boolean
+}
+
+/**
+ * What a verified token says, its private key read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Claims extends UnverifiedClaims {
+  readonly key: AgentKey.AgentKey
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * Checks signature, issuer, audience, times and claims, in that order; the time of expiry once more at the end.
+   */
+  readonly verify: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, AgentIdentityJwtError>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class AgentIdentityJwt
+  extends Context.Tag("@agent-identity/core/AgentIdentityJwt")<AgentIdentityJwt, Service>()
+{}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly issuer?: string | undefined
+  readonly audience?: string | undefined
+}
+
+/**
+ * RS256 and nothing else, whatever the token says of itself; `kid`, `iss`, `aud`, `iat` and `exp` are required; 60
+ * seconds of leeway by Effect's clock.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks> =>
+  Effect.gen(function*() {
+    const jwks = yield* Jwks.Jwks
+    const issuer = options?.issuer ?? ISSUER
+    const audience = options?.audience ?? AUDIENCE
+
+    const verify = (token: Redacted.Redacted<string>) =>
+      Effect.gen(function*() {
+        const jose = yield* loadJose
+        const text = Redacted.value(token).trim()
+        const { alg, kid } = yield* readHeader(text)
+        if (alg !== "RS256") return yield* fail("Algorithm", "its algorithm is not RS256")
+        if (typeof kid !== "string" || kid === "") return yield* fail("MissingKid", "its header names no key (`kid`)")
+        const keys = yield* Effect.mapError(
+          jwks.find(kid),
+          (cause) => new AgentIdentityJwtError({ reason: "KeySetUnavailable", detail: cause.message, cause })
+        )
+        if (keys.length === 0) return yield* fail("UnknownKid", "its key (`kid`) is not in the issuer's key set")
+
+        const now = yield* Clock.currentTimeMillis
+        // An issuer may name two keys alike: one of them has to fit.
+        const payload = yield* Effect.firstSuccessOf(keys.map((key) =>
+          Effect.tryPromise({
+            try: () =>
+              jose.jwtVerify(text, key, {
+                algorithms: ["RS256"],
+                issuer,
+                audience,
+                requiredClaims: ["iss", "aud", "iat", "exp"],
+                clockTolerance: LEEWAY,
+                currentDate: new Date(now)
+              }),
+            catch: joseError
+          })
+        ))
+        const { claims, privateKey } = yield* readClaims(payload.payload)
+        if (claims.issuedAt > now / 1000 + LEEWAY) {
+          return yield* fail("NotYetValid", "it was issued in the future (`iat`); check this machine's clock")
+        }
+        const key = yield* Either.mapLeft(
+          AgentKey.fromPkcs8(privateKey),
+          (error) => new AgentIdentityJwtError({ reason: "InvalidPrivateKey", detail: error.message })
+        )
+        // The key set may have taken its time.
+        if (claims.expiresAt + LEEWAY <= (yield* Clock.currentTimeMillis) / 1000) return yield* fail("Expired", EXPIRED)
+        return { ...claims, key }
+      })
+
+    return { verify }
+  })
+
+/**
+ * Tokens of ChatGPT's issuer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> = Layer.effect(AgentIdentityJwt, make())
+
+/**
+ * Tokens of an issuer of one's own.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = (options: Options): Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> =>
+  Layer.effect(AgentIdentityJwt, make(options))
+
+/**
+ * What a token says of itself, for display. Nothing is verified, no key is read, and no identity comes of it: anybody
+ * can write such a token.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decodeUnverified = (
+  token: Redacted.Redacted<string>
+): Either.Either<UnverifiedClaims, AgentIdentityJwtError> =>
+  Either.gen(function*() {
+    const text = Redacted.value(token).trim()
+    yield* readHeader(text)
+    return (yield* readClaims(readJson(text.split(".")[1]!))).claims
+  })
+
+const loadJose = Effect.promise(() => import("jose"))
+
+const EXPIRED = "it has expired (`exp`); get a new one"
+
+const fail = (reason: AgentIdentityJwtError["reason"], detail: string) => new AgentIdentityJwtError({ reason, detail })
+
+const readJson = (part: string): unknown => {
+  const bytes = Base64.decodeUrl(part)
+  return bytes === undefined ? undefined : Text.parseJson(Text.fromUtf8(bytes) ?? "")
+}
+
+const readHeader = (
+  text: string
+): Either.Either<{ readonly alg?: unknown; readonly kid?: unknown }, AgentIdentityJwtError> => {
+  const parts = text.split(".", 4)
+  const header = text.length > MAX_LENGTH || parts.length !== 3 || parts.some((part) => part === "")
+    ? undefined
+    : readJson(parts[0]!)
+  return Predicate.isRecord(header)
+    ? Either.right(header)
+    : Either.left(fail("Malformed", "it is not three parts of base64url with a JSON header, within 16 KiB"))
+}
+
+const Seconds = Schema.Number.pipe(Schema.filter((seconds) => Number.isSafeInteger(seconds) && seconds >= 0))
+
+const decodeClaims = Schema.decodeUnknownEither(
+  Schema.Struct({
+    iss: Schema.String,
+    aud: Schema.String,
+    iat: Seconds,
+    exp: Seconds,
+    agent_runtime_id: AgentRuntimeId,
+    agent_private_key: Schema.Redacted(Schema.String),
+    account_id: AccountId,
+    chatgpt_user_id: Schema.String,
+    email: Schema.optional(Schema.NullOr(Schema.String)),
+    plan_type: Schema.String,
+    chatgpt_account_is_fedramp: Schema.Boolean
+  }),
+  { errors: "all" }
+)
+
+const readClaims = (
+  payload: unknown
+): Either.Either<
+  { readonly claims: UnverifiedClaims; readonly privateKey: Redacted.Redacted<string> },
+  AgentIdentityJwtError
+> =>
+  Either.mapBoth(decodeClaims(payload), {
+    // The error's own text quotes what was given.
+    onLeft: (error) => {
+      const names = new Set(ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => String(path[0] ?? "")))
+      return fail("InvalidClaims", `claims are missing or of another form: ${Array.from(names).join(", ")}`)
+    },
+    onRight: (claims) => ({
+      claims: {
+        issuer: claims.iss,
+        audience: claims.aud,
+        issuedAt: claims.iat,
+        expiresAt: claims.exp,
+        agentRuntimeId: claims.agent_runtime_id,
+        accountId: claims.account_id,
+        chatgptUserId: claims.chatgpt_user_id,
+        email: claims.email ?? undefined,
+        plan: PlanType.fromClaim(claims.plan_type),
+        fedramp: claims.chatgpt_account_is_fedramp
+      },
+      privateKey: claims.agent_private_key
+    })
+  })
+
+/** By `jose`'s codes and claim names; its errors hold the payload. */
+const joseError = (error: unknown): AgentIdentityJwtError => {
+  const { claim, code } = Predicate.isRecord(error) ? error : { claim: undefined, code: undefined }
+  if (code === "ERR_JWT_EXPIRED") return fail("Expired", EXPIRED)
+  if (code === "ERR_JWT_CLAIM_VALIDATION_FAILED") {
+    if (claim === "iss") return fail("Issuer", "it is of another issuer (`iss`)")
+    if (claim === "aud") return fail("Audience", "it is for another audience (`aud`)")
+    if (claim === "nbf") return fail("NotYetValid", "it is not valid yet (`nbf`)")
+    return fail("InvalidClaims", `a claim is missing or of another form: ${String(claim)}`)
+  }
+  return code === "ERR_JWS_INVALID" || code === "ERR_JWT_INVALID"
+    ? fail("Malformed", "it is no signed JWT")
+    : fail("Signature", "its signature is not of the key that it names")
+}
