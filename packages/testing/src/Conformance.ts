@@ -143,7 +143,6 @@ const runFolder = (
 const runFile = (folder: string, name: string, signings: Signings) =>
   Effect.gen(function*() {
     const report = (rest: Partial<FileReport>): FileReport => ({ name, passed: 0, failures: [], ...rest })
-    if (name.endsWith("tokens.json")) return report({ skipped: "agent identity JWTs belong to a later release" })
     // No key of the table is the end of another.
     const kind = Object.entries(kinds).find(([end]) => name.endsWith(end))?.[1]
     if (kind === undefined) return report({ skipped: "unknown kind" })
@@ -155,29 +154,32 @@ const runFile = (folder: string, name: string, signings: Signings) =>
     if (Option.isNone(file)) return malformed("is no JSON object with an array `cases`")
     const failures: Array<FileReport["failures"][number]> = []
     for (const [index, given] of file.value.cases.entries()) {
-      const detail = yield* runCase(kind, given, signings)
+      const detail = yield* runCase(kind, given, file.value, signings)
       const name = Option.getOrElse(decodeName(given), () => `case ${index + 1}`)
       if (detail !== "") failures.push({ name: excerpt(name), detail })
     }
     return report({ passed: file.value.cases.length - failures.length, failures })
   })
 
-const decodeFile = Schema.decodeUnknownOption(Schema.parseJson(Schema.Struct({ cases: Schema.Array(Schema.Unknown) })))
+const decodeFile = Schema.decodeUnknownOption(
+  Schema.parseJson(Schema.Struct({ cases: Schema.Array(Schema.Unknown), jwks: Schema.optional(Schema.Unknown) }))
+)
 const decodeName = Schema.decodeUnknownOption(Schema.pluck(Schema.Struct({ name: Schema.String }), "name"))
 
 /** What is wrong with a case under any layer, or between layers; empty where nothing is. */
-const runCase = (kind: Kind, given: unknown, signings: Signings) =>
+const runCase = (kind: Kind, given: unknown, file: { readonly jwks?: unknown }, signings: Signings) =>
   Effect.gen(function*() {
-    const check = kind(given)
+    const check = kind(given, file)
     if (Either.isLeft(check)) return check.left
-    const results = yield* Effect.forEach(signings, ({ context, name }) =>
-      Effect.map(Effect.provide(check.right, context), (findings) => ({
-        name,
-        problem: Arr.filterMap(findings, describe).join("; "),
-        answer: findings.map(({ actual, what }) =>
-          `${what} ${show(actual)}`
-        ).join(", ")
-      })))
+    const results = yield* Effect.forEach(
+      signings,
+      ({ context, name }) =>
+        Effect.map(Effect.provide(check.right, context), (findings) => ({
+          name,
+          problem: Arr.filterMap(findings, describe).join("; "),
+          answer: findings.map(({ actual, what }) => `${what} ${show(actual)}`).join(", ")
+        }))
+    )
     const grouped = (by: "problem" | "answer") =>
       Object.entries(Arr.groupBy(results, (result) => result[by])).filter(([text]) => text !== "")
         .map(([text, group]) => `[${group.map(({ name }) => name).join(", ")}] ${text}`)

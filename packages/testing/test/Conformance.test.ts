@@ -20,13 +20,14 @@ const casesOf = (file: string) =>
     return (JSON.parse(yield* fs.readFileString(path.join(VECTORS, file))) as { cases: ReadonlyArray<Case> }).cases
   })
 
-/** A temporary folder of these files: text as it is, cases as a vector file. */
+/** A temporary folder of these files: text as it is, cases as a vector file, with the key set of the tokens. */
 const folderOf = (files: Readonly<Record<string, string | ReadonlyArray<unknown>>>) =>
   Effect.gen(function*() {
     const [fs, path] = [yield* FileSystem.FileSystem, yield* Path.Path]
+    const { jwks } = JSON.parse(yield* fs.readFileString(path.join(VECTORS, "tokens.json")))
     const folder = yield* fs.makeTempDirectoryScoped()
     for (const [name, content] of Object.entries(files)) {
-      const text = typeof content === "string" ? content : JSON.stringify({ about: "a test", cases: content })
+      const text = typeof content === "string" ? content : JSON.stringify({ about: "a test", cases: content, jwks })
       yield* fs.writeFileString(path.join(folder, name), text)
     }
     return folder
@@ -60,6 +61,7 @@ const KINDS = [
   ["paths.json", 30],
   ["task-registration.json", 8],
   ["task-responses.json", 25],
+  ["tokens.json", 36],
   ["verification.json", 38]
 ] as const
 
@@ -69,7 +71,7 @@ describe("Conformance", () => {
       const report = yield* Conformance.run({ folders: [VECTORS], signings: BOTH })
       assert.deepStrictEqual(Conformance.format(report).split("\n"), [
         ...KINDS.map(([name, cases]) => `${name}: ${cases} passed, 0 failed`),
-        "154 passed, 0 failed"
+        "190 passed, 0 failed"
       ])
       assert.isTrue(Conformance.succeeded(report))
     }).pipe(Effect.provide(NodeContext.layer)))
@@ -81,21 +83,19 @@ describe("Conformance", () => {
       const { lines, succeeded } = yield* runFiles(files)
       assert.deepStrictEqual(lines, [
         ...KINDS.map(([name]) => `extra-${name}: 2 passed, 0 failed`),
-        "14 passed, 0 failed"
+        "16 passed, 0 failed"
       ])
       assert.isTrue(succeeded)
     }).pipe(Effect.provide(NodeContext.layer)))
 
-  it.scoped("tokens and unknown kinds are skipped with a line, other files without", () =>
+  it.scoped("unknown kinds are skipped with a line, other files without", () =>
     Effect.gen(function*() {
       const { lines, succeeded } = yield* runFiles({
         "README.md": "# Vectors",
-        "a-tokens.json": [{ name: "a token" }],
         "b.json": "{}",
         "c-keys.json": (yield* casesOf("keys.json")).slice(0, 1)
       })
       assert.deepStrictEqual(lines, [
-        "a-tokens.json: skipped, agent identity JWTs belong to a later release",
         "b.json: skipped, unknown kind",
         "c-keys.json: 1 passed, 0 failed",
         "1 passed, 0 failed"
@@ -217,13 +217,13 @@ describe("Conformance", () => {
 
   it.scoped("a folder without a case does not succeed, beside one that does", () =>
     Effect.gen(function*() {
-      const empty = yield* folderOf({ "tokens.json": [{ name: "a token" }], "keys.json": [] })
+      const empty = yield* folderOf({ "keys.json": [], "other.json": "{}" })
       const full = yield* folderOf({ "keys.json": (yield* casesOf("keys.json")).slice(0, 1) })
       const report = yield* Conformance.run({ folders: [empty, full], signings: BOTH })
       assert.deepStrictEqual(Conformance.format(report).split("\n"), [
         `${empty}:`,
         "keys.json: 0 passed, 0 failed",
-        "tokens.json: skipped, agent identity JWTs belong to a later release",
+        "other.json: skipped, unknown kind",
         `${empty}: no vectors that this release runs`,
         `${full}:`,
         "keys.json: 1 passed, 0 failed",

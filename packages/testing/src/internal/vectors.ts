@@ -1,10 +1,12 @@
 /** The kinds of conformance vectors: what a case of each holds, and what is to be found with it. */
 import * as AgentAssertion from "@agent-identity/core/AgentAssertion"
 import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
+import * as AgentIdentityJwt from "@agent-identity/core/AgentIdentityJwt"
 import * as AgentKey from "@agent-identity/core/AgentKey"
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import * as AssertionHeader from "@agent-identity/core/AssertionHeader"
 import * as Environment from "@agent-identity/core/Environment"
+import * as Jwks from "@agent-identity/core/Jwks"
 import * as RunTask from "@agent-identity/core/RunTask"
 import * as SealedBox from "@agent-identity/core/SealedBox"
 import * as Signing from "@agent-identity/core/Signing"
@@ -49,14 +51,18 @@ const outcome = (what: string, expected: string | null, got: Either.Either<strin
 const typedError = (error: { readonly _tag?: unknown; readonly reason?: unknown }): string =>
   `a typed error (${[error._tag, error.reason].filter(Predicate.isString).join(" ")})`
 
-/** Reads a case; left is what is wrong with it. @internal */
+/** Reads a case, with what the file says for all; left is what is wrong with it. @internal */
 export type Kind = (
-  given: unknown
+  given: unknown,
+  file: { readonly jwks?: unknown }
 ) => Either.Either<Effect.Effect<ReadonlyArray<Finding>, never, Signing.Signing>, string>
 
 const kind = <A, I>(
   members: Schema.Schema<A, I>,
-  check: (given: A) => Effect.Effect<ReadonlyArray<Finding>, object, Signing.Signing>
+  check: (
+    given: A,
+    file: { readonly jwks?: unknown }
+  ) => Effect.Effect<ReadonlyArray<Finding>, object, Signing.Signing>
 ): Kind => {
   const decode = Schema.decodeUnknownEither(Schema.extend(Schema.Struct({ name: Schema.String }), members), {
     errors: "all",
@@ -64,7 +70,7 @@ const kind = <A, I>(
   })
   const broken = (problem: string) =>
     Effect.succeed([{ what: "case", expected: "no error", actual: Either.left(problem) }])
-  return (given) =>
+  return (given, file) =>
     Either.mapBoth(decode(given), {
       // The error's own text quotes what was given.
       onLeft: (error) => {
@@ -72,7 +78,7 @@ const kind = <A, I>(
         return `missing or ill-typed: ${Arr.dedupe(paths).join(", ") || "the case is no object"}`
       },
       onRight: (read) =>
-        Effect.suspend(() => check(read)).pipe(
+        Effect.suspend(() => check(read, file)).pipe(
           Effect.catchAll((error) => broken(typedError(error))),
           Effect.catchAllDefect((defect) =>
             broken(`a defect (${defect instanceof Error ? defect.name : typeof defect})`)
@@ -279,6 +285,27 @@ export const kinds: Record<string, Kind> = {
         const body = new TextEncoder().encode(JSON.stringify(given.response))
         return [outcome("task_id", given.task_id, yield* Effect.either(TaskRegistration.readTaskId(signer, body)))]
       })
+  ),
+  "tokens.json": kind(
+    Schema.Struct({ jwt: Schema.String, valid: Schema.NullOr(Schema.Boolean) }),
+    ({ jwt, valid }, { jwks }) =>
+      Effect.map(
+        Effect.either(Effect.provide(
+          AgentIdentity.AgentIdentity,
+          AgentIdentity.layerJwt(Redacted.make(jwt)).pipe(
+            Layer.provide(AgentIdentityJwt.layer),
+            Layer.provide(Jwks.layerStatic(jwks))
+          )
+        )),
+        (identity) => {
+          const answer = Either.map(identity, () => "a valid token")
+          return [
+            valid === null
+              ? same("token", "an answer", "an answer")
+              : outcome("token", valid ? "a valid token" : null, answer)
+          ]
+        }
+      )
   ),
   "paths.json": kind(
     Schema.Union(
