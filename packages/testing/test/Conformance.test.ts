@@ -66,7 +66,7 @@ const KINDS = [
 ] as const
 
 describe("Conformance", () => {
-  it.effect("both signing layers pass every vector of this repository", () =>
+  it.live("both signing layers pass every vector of this repository", () =>
     Effect.gen(function*() {
       const report = yield* Conformance.run({ folders: [VECTORS], signings: BOTH })
       assert.deepStrictEqual(Conformance.format(report).split("\n"), [
@@ -76,7 +76,7 @@ describe("Conformance", () => {
       assert.isTrue(Conformance.succeeded(report))
     }).pipe(Effect.provide(NodeContext.layer)))
 
-  it.scoped("a file's kind is the end of its name", () =>
+  it.scopedLive("a file's kind is the end of its name", () =>
     Effect.gen(function*() {
       const files: Record<string, ReadonlyArray<unknown>> = {}
       for (const [name] of KINDS) files[`extra-${name}`] = (yield* casesOf(name)).slice(0, 2)
