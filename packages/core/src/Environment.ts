@@ -176,19 +176,45 @@ export interface CustomOptions {
 export const custom = (options: CustomOptions): Either.Either<Environment, UrlDerivationError> =>
   Either.gen(function*() {
     const rules = { loopbackHttp: options.loopbackHttp === true }
-    const providers: Array<URL> = []
-    for (const provider of options.providers) providers.push(yield* parseBase(provider, rules))
-    const environment: Environment = {
+    return yield* checked({
       name: "Custom",
       authApi: yield* parseBase(options.authApi, rules),
       jwks: jwksUrl(yield* parseBase(options.jwksBase, rules)),
-      providers
+      providers: yield* parseBases(options.providers, rules)
+    })
+  })
+
+/**
+ * Bases that are named explicitly, in the place of a known deployment's.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Overrides = { readonly [Name in keyof CustomOptions]?: CustomOptions[Name] | undefined }
+
+/**
+ * A known ChatGPT base with some of its bases replaced, or, where all are named, a deployment of one's own.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromOverrides = (
+  chatGptBase: string,
+  overrides: Overrides
+): Either.Either<Environment, UrlDerivationError> =>
+  Either.gen(function*() {
+    const { authApi, jwksBase, loopbackHttp, providers } = overrides
+    if (authApi !== undefined && jwksBase !== undefined && providers !== undefined) {
+      return yield* custom({ authApi, jwksBase, providers, loopbackHttp })
     }
-    const hidden = providers.find((provider) => !isFirstParty(environment, provider))
-    if (hidden !== undefined) {
-      return yield* refuse("InvalidBase", hidden.href, "A provider base does not lie at or below the AuthAPI base.")
-    }
-    return environment
+    const known = yield* fromChatGptBase(chatGptBase)
+    const rules = { loopbackHttp: loopbackHttp === true }
+    return yield* checked({
+      name: authApi === undefined && jwksBase === undefined && providers === undefined ? known.name : "Custom",
+      authApi: authApi === undefined ? known.authApi : yield* parseBase(authApi, rules),
+      jwks: jwksBase === undefined ? known.jwks : jwksUrl(yield* parseBase(jwksBase, rules)),
+      providers: providers === undefined ? known.providers : yield* parseBases(providers, rules)
+    })
   })
 
 /**
@@ -300,6 +326,17 @@ export const parseBase = (
     return invalid("Give an https URL; http is for a loopback address, where `loopbackHttp` is set.")
   }
   return Either.right(url)
+}
+
+const parseBases = (bases: ReadonlyArray<string>, rules: { readonly loopbackHttp: boolean }) =>
+  Either.all(bases.map((base) => parseBase(base, rules)))
+
+/** A provider base that is never first party is a mistake. */
+const checked = (environment: Environment): Either.Either<Environment, UrlDerivationError> => {
+  const hidden = environment.providers.find((provider) => !isFirstParty(environment, provider))
+  return hidden === undefined
+    ? Either.right(environment)
+    : refuse("InvalidBase", hidden.href, "A provider base does not lie at or below the AuthAPI base.")
 }
 
 const isLoopback = (url: URL): boolean =>

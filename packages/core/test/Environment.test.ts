@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Either } from "effect"
 import { shown } from "./fixtures.ts"
 
-/** Copied from PROTOCOL.md, c.1, not from the source. */
+/** As the reference client derives them, written apart from the source. */
 const prod = "https://auth.openai.com/api/accounts"
 const staging = "https://auth.api.openai.org/api/accounts"
 const rows: ReadonlyArray<readonly [base: string, authApi: string, jwks: string]> = [

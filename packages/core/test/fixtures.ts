@@ -8,7 +8,7 @@ export const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString(
 
 export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
 
-/** The agent of the protocol's own test vectors (PROTOCOL.md, b.10), whose seed is 32 bytes of 07. */
+/** An agent whose seed is 32 bytes of 07, computed by node:crypto and tweetnacl. */
 export const vector = {
   seed: "07".repeat(32),
   publicKey: "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c",

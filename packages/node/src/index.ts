@@ -1,4 +1,12 @@
 /**
  * @since 0.1.0
  */
+export * as CredentialSource from "./CredentialSource.ts"
+/**
+ * @since 0.1.0
+ */
+export * as NodeAgentIdentity from "./NodeAgentIdentity.ts"
+/**
+ * @since 0.1.0
+ */
 export * as NodeSigning from "./NodeSigning.ts"

@@ -13,8 +13,20 @@ export * as AgentDirectory from "./AgentDirectory.ts"
 /**
  * @since 0.1.0
  */
+export * as AgentIdentityIssuer from "./AgentIdentityIssuer.ts"
+/**
+ * @since 0.1.0
+ */
 export * as AuthApi from "./AuthApi.ts"
 /**
  * @since 0.1.0
  */
 export * as AuthApiHandlers from "./AuthApiHandlers.ts"
+/**
+ * @since 0.1.0
+ */
+export * as IssuerApi from "./IssuerApi.ts"
+/**
+ * @since 0.1.0
+ */
+export * as IssuerApiHandlers from "./IssuerApiHandlers.ts"

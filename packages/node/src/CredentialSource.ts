@@ -1,0 +1,163 @@
+/**
+ * Where a run's credential comes from: the environment, or the file that the Codex client keeps.
+ *
+ * @since 0.1.0
+ */
+import type * as AgentIdentity from "@agent-identity/core/AgentIdentity"
+import { TaskId } from "@agent-identity/core/TaskId"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Path from "@effect/platform/Path"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Os from "node:os"
+
+/**
+ * Why there is no credential. `source` is the variable or the file; nothing of its content is shown.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CredentialSourceError extends Schema.TaggedError<CredentialSourceError>(
+  "@agent-identity/node/CredentialSourceError"
+)("CredentialSourceError", {
+  reason: Schema.Literal("NotFound", "PersonalAccessToken", "Unreadable", "Invalid"),
+  source: Schema.String,
+  detail: Schema.String
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `No agent identity from ${this.source}: ${this.detail}`
+  }
+}
+
+/**
+ * A token, or the record of an agent with a key of its own and, perhaps, a task that it already has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Credential =
+  | { readonly _tag: "Token"; readonly token: Redacted.Redacted<string> }
+  | {
+    readonly _tag: "Record"
+    readonly record: AgentIdentity.Options
+    readonly taskId: TaskId | undefined
+  }
+
+/**
+ * The first of these that is there: the variable `CODEX_ACCESS_TOKEN`, the older `CODEX_AGENT_IDENTITY`, and
+ * `auth.json` in `CODEX_HOME` (`~/.codex` by default) with `auth_mode` `agentIdentity`. Which one it is stands in a
+ * line at debug. A variable that is blank is not there.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromConfig: Effect.Effect<
+  Credential,
+  CredentialSourceError | ConfigError.ConfigError,
+  FileSystem.FileSystem | Path.Path
+> = Effect.gen(function*() {
+  for (const name of ["CODEX_ACCESS_TOKEN", "CODEX_AGENT_IDENTITY"]) {
+    const value = yield* Config.option(Config.redacted(name))
+    const token = Option.map(value, (text) => Redacted.value(text).trim())
+    if (Option.isNone(token) || token.value === "") continue
+    yield* Effect.logDebug(`Agent identity from ${name}`)
+    return yield* fromToken(name, token.value)
+  }
+  const path = yield* Path.Path
+  const home = yield* Config.string("CODEX_HOME").pipe(
+    Config.withDefault(path.join(Os.homedir(), ".codex"))
+  )
+  return yield* fromAuthFile(path.join(home, "auth.json"))
+})
+
+/**
+ * A Codex `auth.json`, read and never written. Only with `auth_mode` `agentIdentity` is its `agent_identity` a
+ * credential, a token or a record; beside a ChatGPT login it is left alone.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromAuthFile = (
+  file: string
+): Effect.Effect<Credential, CredentialSourceError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const fail = (reason: CredentialSourceError["reason"], detail: string) =>
+      new CredentialSourceError({ reason, source: file, detail })
+    const text = yield* Effect.mapError(
+      fs.readFileString(file),
+      (error) =>
+        error._tag === "SystemError" && error.reason === "NotFound"
+          ? fail(
+            "NotFound",
+            "there is no such file, and CODEX_ACCESS_TOKEN is not set; set it to an agent identity JWT"
+          )
+          : fail("Unreadable", "the file cannot be read")
+    )
+    const auth = yield* Effect.mapError(
+      decodeAuthFile(text),
+      () => fail("Invalid", "it is no JSON object with a text as `auth_mode`")
+    )
+    if (auth.auth_mode !== "agentIdentity" || auth.agent_identity == null) {
+      if (auth.agent_identity != null) {
+        yield* Effect.logDebug(`The agent identity in ${file} is ignored: it stands beside another login`)
+      }
+      return yield* fail("NotFound", "the login in it is no agent identity; set CODEX_ACCESS_TOKEN to one")
+    }
+    yield* Effect.logDebug(`Agent identity from ${file}`)
+    if (typeof auth.agent_identity === "string") return yield* fromToken(file, auth.agent_identity.trim())
+    const record = yield* Effect.mapError(decodeRecord(auth.agent_identity), (error) => {
+      const names = new Set(ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => String(path[0] ?? "")))
+      return fail(
+        "Invalid",
+        `members of \`agent_identity\` are missing or of another form: ${Array.from(names).join(", ")}`
+      )
+    })
+    return {
+      _tag: "Record",
+      record: {
+        agentRuntimeId: record.agent_runtime_id,
+        privateKey: record.agent_private_key,
+        accountId: record.account_id,
+        fedramp: record.chatgpt_account_is_fedramp
+      },
+      taskId: Option.getOrUndefined(decodeTaskId(record.task_id))
+    }
+  })
+
+/** Personal access tokens come in the same variable. */
+const fromToken = (source: string, token: string): Effect.Effect<Credential, CredentialSourceError> =>
+  token.startsWith("at-")
+    ? new CredentialSourceError({
+      reason: "PersonalAccessToken",
+      source,
+      detail: "it is a personal access token (`at-…`), which is no agent identity; give an agent identity JWT"
+    })
+    : Effect.succeed({ _tag: "Token", token: Redacted.make(token) })
+
+const decodeAuthFile = Schema.decode(Schema.parseJson(Schema.Struct({
+  auth_mode: Schema.optional(Schema.NullOr(Schema.String)),
+  agent_identity: Schema.optional(Schema.Unknown)
+})))
+
+const decodeRecord = Schema.decodeUnknown(
+  Schema.Struct({
+    agent_runtime_id: Schema.String,
+    agent_private_key: Schema.Redacted(Schema.String),
+    account_id: Schema.String,
+    chatgpt_account_is_fedramp: Schema.Boolean,
+    task_id: Schema.optional(Schema.NullOr(Schema.String))
+  }),
+  { errors: "all" }
+)
+
+/** A blank task is none. */
+const decodeTaskId = Schema.decodeUnknownOption(TaskId)
