@@ -115,10 +115,11 @@ export const fromAuthFile = (
     yield* Effect.logDebug(`Agent identity from ${file}`)
     if (typeof auth.agent_identity === "string") return yield* fromToken(file, auth.agent_identity.trim())
     const record = yield* Effect.mapError(decodeRecord(auth.agent_identity), (error) => {
-      const names = new Set(ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => String(path[0] ?? "")))
+      // The error's own text quotes what was given.
+      const names = ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => path.join("."))
       return fail(
         "Invalid",
-        `members of \`agent_identity\` are missing or of another form: ${Array.from(names).join(", ")}`
+        `\`agent_identity\` is no token and no whole record: ${Array.from(new Set(names)).join(", ")}`
       )
     })
     return {

@@ -1,0 +1,168 @@
+import { CredentialSource } from "@agent-identity/node"
+import { FileSystem, Path } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Logger, LogLevel, Redacted, type Scope } from "effect"
+import { inspect } from "node:util"
+
+const KEY = "MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH"
+const record = {
+  agent_runtime_id: "agent-1",
+  agent_private_key: KEY,
+  account_id: "acct-1",
+  chatgpt_user_id: "user-1",
+  email: "",
+  plan_type: "pro",
+  chatgpt_account_is_fedramp: true
+}
+
+/** A Codex home with this `auth.json`, or with none. */
+const home = (auth?: unknown) =>
+  Effect.gen(function*() {
+    const [fs, path] = [yield* FileSystem.FileSystem, yield* Path.Path]
+    const folder = yield* fs.makeTempDirectoryScoped()
+    if (auth !== undefined) {
+      const text = typeof auth === "string" ? auth : JSON.stringify(auth)
+      yield* fs.writeFileString(path.join(folder, "auth.json"), text)
+    }
+    return folder
+  })
+
+const read = (environment: Record<string, string>) =>
+  CredentialSource.fromConfig.pipe(
+    Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(environment))))
+  )
+
+const tokenOf = (credential: CredentialSource.Credential) =>
+  credential._tag === "Token" ? Redacted.value(credential.token) : credential._tag
+
+const scoped = <A, E>(
+  name: string,
+  test: () => Effect.Effect<A, E, FileSystem.FileSystem | Path.Path | Scope.Scope>
+) => it.scoped(name, () => Effect.provide(test(), NodeContext.layer))
+
+describe("CredentialSource.fromConfig", () => {
+  const jwtFile = { auth_mode: "agentIdentity", OPENAI_API_KEY: null, agent_identity: "jwt-in-file" }
+  const precedence: ReadonlyArray<readonly [environment: Record<string, string>, token: string]> = [
+    [{ CODEX_ACCESS_TOKEN: "jwt-1", CODEX_AGENT_IDENTITY: "jwt-2" }, "jwt-1"],
+    [{ CODEX_ACCESS_TOKEN: "  jwt-1\n" }, "jwt-1"],
+    [{ CODEX_ACCESS_TOKEN: "  ", CODEX_AGENT_IDENTITY: "jwt-2" }, "jwt-2"],
+    [{ CODEX_ACCESS_TOKEN: "", CODEX_AGENT_IDENTITY: "" }, "jwt-in-file"],
+    [{}, "jwt-in-file"]
+  ]
+  for (const [environment, token] of precedence) {
+    scoped(`takes ${token} of ${JSON.stringify(environment)} and auth.json`, () =>
+      Effect.gen(function*() {
+        const CODEX_HOME = yield* home(jwtFile)
+        assert.strictEqual(tokenOf(yield* read({ ...environment, CODEX_HOME })), token)
+      }))
+  }
+
+  for (const name of ["CODEX_ACCESS_TOKEN", "CODEX_AGENT_IDENTITY"]) {
+    scoped(`says that ${name} holds a personal access token, without showing it`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(read({ [name]: " at-secret-1234", CODEX_HOME: yield* home(jwtFile) }))
+        assert.strictEqual(error._tag === "CredentialSourceError" && error.reason, "PersonalAccessToken")
+        assert.include(error.message, name)
+        assert.notInclude(inspect(error, { depth: Infinity }), "secret")
+      }))
+  }
+
+  scoped("says where it looked when there is nothing", () =>
+    Effect.gen(function*() {
+      const CODEX_HOME = yield* home()
+      const error = yield* Effect.flip(read({ CODEX_HOME }))
+      assert.strictEqual(error._tag === "CredentialSourceError" && error.reason, "NotFound")
+      assert.include(error.message, CODEX_HOME)
+      assert.include(error.message, "CODEX_ACCESS_TOKEN")
+    }))
+
+  scoped("logs at debug which source it used, and never what is in it", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const observed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        effect.pipe(
+          Effect.provide(Logger.add(Logger.make((entry) => lines.push(`${entry.logLevel.label} ${inspect(entry)}`)))),
+          Logger.withMinimumLogLevel(LogLevel.All)
+        )
+      yield* observed(read({ CODEX_ACCESS_TOKEN: "jwt-secret" }))
+      yield* observed(read({ CODEX_HOME: yield* home({ auth_mode: "agentIdentity", agent_identity: record }) }))
+      yield* Effect.flip(
+        observed(read({ CODEX_HOME: yield* home({ auth_mode: "chatgpt", agent_identity: record }) }))
+      )
+      assert.lengthOf(lines, 3)
+      for (const line of lines) assert.isTrue(line.startsWith("DEBUG"))
+      assert.include(lines[0], "CODEX_ACCESS_TOKEN")
+      assert.include(lines[1], "auth.json")
+      assert.include(lines[2], "ignored")
+      assert.notInclude(lines.join(), "secret")
+      assert.notInclude(lines.join(), KEY.slice(20))
+    }))
+})
+
+describe("CredentialSource.fromAuthFile", () => {
+  const readFile = (auth: unknown) =>
+    Effect.flatMap(home(auth), (folder) => CredentialSource.fromAuthFile(`${folder}/auth.json`))
+
+  const tasks: ReadonlyArray<readonly [what: string, members: object, taskId: string | undefined]> = [
+    ["with a task", { task_id: "task-1" }, "task-1"],
+    ["without a task", {}, undefined],
+    ["whose task is null", { task_id: null }, undefined],
+    ["whose task is blank", { task_id: "  " }, undefined]
+  ]
+  for (const [what, members, taskId] of tasks) {
+    scoped(`reads a record ${what}`, () =>
+      Effect.gen(function*() {
+        const credential = yield* readFile({ auth_mode: "agentIdentity", agent_identity: { ...record, ...members } })
+        if (credential._tag !== "Record") return assert.fail(credential._tag)
+        assert.strictEqual(credential.taskId, taskId)
+        assert.deepInclude(credential.record, { agentRuntimeId: "agent-1", accountId: "acct-1", fedramp: true })
+        assert.strictEqual(Redacted.value(credential.record.privateKey), KEY)
+      }))
+  }
+
+  const refused: ReadonlyArray<readonly [what: string, auth: unknown, reason: string, says: string]> = [
+    [
+      "a record beside a ChatGPT login",
+      { auth_mode: "chatgpt", agent_identity: record },
+      "NotFound",
+      "no agent identity"
+    ],
+    ["a record without a mode", { agent_identity: record }, "NotFound", "no agent identity"],
+    ["a mode without a record", { auth_mode: "agentIdentity" }, "NotFound", "no agent identity"],
+    ["a record that is null", { auth_mode: "agentIdentity", agent_identity: null }, "NotFound", "no agent identity"],
+    ["an API key", { OPENAI_API_KEY: "sk-secret" }, "NotFound", "no agent identity"],
+    [
+      "a personal access token",
+      { auth_mode: "agentIdentity", agent_identity: "at-secret" },
+      "PersonalAccessToken",
+      "at-…"
+    ],
+    [
+      "a record of another form",
+      { auth_mode: "agentIdentity", agent_identity: { agent_runtime_id: 7 } },
+      "Invalid",
+      "agent_private_key"
+    ],
+    ["a list", { auth_mode: "agentIdentity", agent_identity: [] }, "Invalid", "no whole record"],
+    ["a mode that is a number", { auth_mode: 7 }, "Invalid", "auth_mode"],
+    ["text that is not JSON", "{secret", "Invalid", "no JSON"],
+    ["an empty file", "", "Invalid", "no JSON"]
+  ]
+  for (const [what, auth, reason, says] of refused) {
+    scoped(`refuses ${what}: ${reason}`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(readFile(auth))
+        assert.propertyVal(error, "reason", reason)
+        assert.include(error.message, says)
+        assert.notInclude(inspect(error, { depth: Infinity, showHidden: true }), "secret")
+        assert.notInclude(inspect(error, { depth: Infinity, showHidden: true }), KEY.slice(20))
+      }))
+  }
+
+  scoped("refuses a folder in its place", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(CredentialSource.fromAuthFile(yield* home()))
+      assert.strictEqual(error.reason, "Unreadable")
+    }))
+})

@@ -1,0 +1,317 @@
+/** The one-line wiring against a real issuer, AuthAPI and provider on a loopback port. */
+import {
+  AccountId,
+  AgentAssertion,
+  AgentIdentity,
+  AgentKey,
+  AgentRuntimeId,
+  RunTask,
+  Signing,
+  UrlDerivation
+} from "@agent-identity/core"
+import type { CredentialSource } from "@agent-identity/node"
+import { NodeAgentIdentity, NodeSigning } from "@agent-identity/node"
+import {
+  AgentAssertionVerifier,
+  AgentAuthentication,
+  AgentDirectory,
+  AgentIdentityIssuer,
+  AuthApi,
+  AuthApiHandlers,
+  IssuerApi,
+  IssuerApiHandlers
+} from "@agent-identity/server"
+import {
+  FileSystem,
+  HttpApi,
+  HttpApiBuilder,
+  HttpApiEndpoint,
+  HttpApiGroup,
+  HttpClient,
+  HttpLayerRouter,
+  HttpMiddleware,
+  HttpServer,
+  HttpServerRequest
+} from "@effect/platform"
+import { NodeContext, NodeHttpServer } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Context, Duration, Effect, Layer, Redacted, Schema, TestClock } from "effect"
+import { createServer } from "node:http"
+
+class ProviderApi extends HttpApi.make("ProviderApi").add(
+  HttpApiGroup.make("provider").add(
+    HttpApiEndpoint.get("models", "/backend-api/codex/models")
+      .addSuccess(Schema.Struct({ agent: Schema.String, task: Schema.String }))
+      .middleware(AgentAuthentication.AgentAuthentication)
+  )
+) {}
+
+class Requests extends Context.Tag("Requests")<Requests, Array<string>>() {}
+
+const ProviderHandlers = HttpApiBuilder.group(
+  ProviderApi,
+  "provider",
+  (handlers) =>
+    handlers.handle("models", () =>
+      Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId, taskId }) => ({
+        agent: agentRuntimeId,
+        task: taskId
+      })))
+)
+
+const record = HttpLayerRouter.middleware(
+  Effect.map(
+    Requests,
+    (requests) =>
+      HttpMiddleware.make((app) =>
+        Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+          requests.push(request.url.replace(/.*\//, ""))
+          return app
+        })
+      )
+  )
+).layer
+
+const Server = Layer.mergeAll(
+  HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
+  HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
+  HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
+).pipe(
+  Layer.provide(record),
+  (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
+  Layer.provide(AgentAuthentication.layer),
+  Layer.provide(AgentAssertionVerifier.layer),
+  Layer.provideMerge(Layer.mergeAll(
+    AgentDirectory.layerMemory,
+    AgentIdentityIssuer.layerWith({ tokenLifetime: "1 hour" }),
+    Layer.sync(Requests, () => [])
+  )),
+  Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
+  Layer.provideMerge(NodeSigning.layer),
+  Layer.merge(NodeContext.layer)
+)
+
+/** An agent that the server knows, as a token and as a record. */
+const makeAgent = (id = "agent-1") =>
+  Effect.gen(function*() {
+    const key = yield* AgentKey.generate()
+    const signer = yield* Effect.flatMap(Signing.Signing, (_) => _.importPrivateKey(key))
+    const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make(id)
+    yield* Effect.flatMap(AgentDirectory.AgentDirectory, (_) =>
+      _.putAgent({ agentRuntimeId, publicKey: signer.publicKey }))
+    const { issue } = yield* AgentIdentityIssuer.AgentIdentityIssuer
+    const privateKey = AgentKey.toPkcs8(key)
+    const token = yield* issue({
+      agentRuntimeId,
+      privateKey,
+      accountId: AccountId.AccountId.make("acct-1"),
+      chatgptUserId: "user-1",
+      planType: "pro",
+      fedramp: false
+    })
+    return { token: Redacted.value(token), privateKey: Redacted.value(privateKey) }
+  })
+
+/** The bases of the server, by the names of the environment. */
+const bases = HttpServer.addressFormattedWith((origin) =>
+  Effect.succeed({
+    CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: `${origin}/api/accounts`,
+    CODEX_AGENT_IDENTITY_JWKS_BASE_URL: `${origin}/backend-api`,
+    CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: `${origin}/backend-api/codex`
+  })
+)
+
+const withEnvironment = (environment: Record<string, string>) =>
+  Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(environment))))
+
+const models = Effect.gen(function*() {
+  const client = yield* HttpClient.HttpClient
+  const { environment } = yield* UrlDerivation.UrlDerivation
+  const response = yield* client.get(`${environment.providers[0]}/models`)
+  return { status: response.status, body: yield* response.json }
+})
+
+const requests = Effect.map(Requests, (all) => all.slice())
+
+describe("NodeAgentIdentity.layerConfig", () => {
+  it.effect("is all that an app needs: a token in the environment, and its requests are signed", () =>
+    Effect.gen(function*() {
+      const environment = { ...(yield* bases), CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }
+      const { body, status } = yield* models.pipe(
+        Effect.provide(NodeAgentIdentity.layerConfig),
+        withEnvironment(environment)
+      )
+      assert.strictEqual(status, 200)
+      assert.propertyVal(body, "agent", "agent-1")
+      assert.deepStrictEqual(yield* requests, ["jwks", "register", "models"])
+    }).pipe(Effect.provide(Server)))
+
+  it.effect("gives every service of the run, and the client that signs", () =>
+    Effect.gen(function*() {
+      const environment = { ...(yield* bases), CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }
+      yield* Effect.gen(function*() {
+        const identity = yield* AgentIdentity.AgentIdentity
+        const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+        assert.strictEqual(assertion.agentRuntimeId, identity.agentRuntimeId)
+        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current())
+        assert.deepStrictEqual({ ...identity.account }, { id: "acct-1", fedramp: false } as object)
+        yield* Effect.all([models, models, models], { concurrency: "unbounded" })
+      }).pipe(Effect.provide(NodeAgentIdentity.layerConfig), withEnvironment(environment))
+      assert.deepStrictEqual(yield* requests, ["jwks", "register", "models", "models", "models"])
+    }).pipe(Effect.provide(Server)))
+
+  const files: ReadonlyArray<readonly [what: string, members: object, requests: ReadonlyArray<string>]> = [
+    ["a record", {}, ["register", "models"]],
+    ["a record with a task, which registers nothing", { task_id: "known" }, ["models"]]
+  ]
+  for (const [what, members, expected] of files) {
+    it.scoped(`falls back to auth.json: ${what}`, () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const CODEX_HOME = yield* fs.makeTempDirectoryScoped()
+        const { privateKey } = yield* makeAgent()
+        const directory = yield* AgentDirectory.AgentDirectory
+        const task = yield* directory.issueTask(AgentRuntimeId.AgentRuntimeId.make("agent-1"))
+        const auth = JSON.stringify({
+          auth_mode: "agentIdentity",
+          agent_identity: {
+            agent_runtime_id: "agent-1",
+            agent_private_key: privateKey,
+            account_id: "acct-1",
+            chatgpt_user_id: "user-1",
+            plan_type: "pro",
+            chatgpt_account_is_fedramp: false,
+            ...("task_id" in members ? { task_id: task.taskId } : undefined)
+          }
+        })
+        yield* fs.writeFileString(`${CODEX_HOME}/auth.json`, auth)
+        const { status } = yield* models.pipe(
+          Effect.provide(NodeAgentIdentity.layerConfig),
+          withEnvironment({ ...(yield* bases), CODEX_HOME })
+        )
+        assert.strictEqual(status, 200)
+        assert.deepStrictEqual(yield* requests, expected)
+        assert.strictEqual(yield* fs.readFileString(`${CODEX_HOME}/auth.json`), auth)
+      }).pipe(Effect.provide(Server)))
+  }
+
+  it.effect("takes the key set from the environment where the issuer cannot be reached", () =>
+    Effect.gen(function*() {
+      const { jwks } = yield* AgentIdentityIssuer.AgentIdentityIssuer
+      const environment = {
+        ...(yield* bases),
+        CODEX_AGENT_IDENTITY_JWKS_BASE_URL: "http://127.0.0.1:1/backend-api",
+        CODEX_AGENT_IDENTITY_JWKS_JSON: JSON.stringify(yield* jwks),
+        CODEX_ACCESS_TOKEN: (yield* makeAgent()).token
+      }
+      const { status } = yield* models.pipe(
+        Effect.provide(NodeAgentIdentity.layerConfig),
+        withEnvironment(environment)
+      )
+      assert.strictEqual(status, 200)
+      assert.deepStrictEqual(yield* requests, ["register", "models"])
+    }).pipe(Effect.provide(Server)))
+
+  const strict: ReadonlyArray<
+    readonly [what: string, environment: Record<string, string>, tag: string, reason: string]
+  > = [
+    ["a token that is none", { CODEX_ACCESS_TOKEN: "no-token" }, "AgentIdentityJwtError", "Malformed"],
+    ["a personal access token", { CODEX_ACCESS_TOKEN: "at-1" }, "CredentialSourceError", "PersonalAccessToken"],
+    [
+      "a key set that cannot be reached",
+      { CODEX_AGENT_IDENTITY_JWKS_BASE_URL: "http://127.0.0.1:1" },
+      "AgentIdentityJwtError",
+      "KeySetUnavailable"
+    ],
+    [
+      "an http base that is not on this machine",
+      { CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: "http://elsewhere.test/api/accounts" },
+      "UrlDerivationError",
+      "InvalidBase"
+    ],
+    ["a key set that is none", { CODEX_AGENT_IDENTITY_JWKS_JSON: "[]" }, "JwksError", "InvalidKeySet"]
+  ]
+  for (const [what, changed, tag, reason] of strict) {
+    it.effect(`fails for ${what}, and sends nothing to the provider`, () =>
+      Effect.gen(function*() {
+        const environment = { ...(yield* bases), CODEX_ACCESS_TOKEN: (yield* makeAgent()).token, ...changed }
+        const error = yield* models.pipe(
+          Effect.provide(NodeAgentIdentity.layerConfig),
+          withEnvironment(environment),
+          Effect.flip
+        )
+        assert.propertyVal(error, "_tag", tag)
+        assert.propertyVal(error, "reason", reason)
+        assert.notInclude(yield* requests, "models")
+      }).pipe(Effect.provide(Server)))
+  }
+
+  it.effect("fails for an unknown ChatGPT base, unless all bases are named", () =>
+    Effect.gen(function*() {
+      const own = { ...(yield* bases), CODEX_CHATGPT_BASE_URL: "https://gateway.test/backend-api" }
+      const { token: CODEX_ACCESS_TOKEN } = yield* makeAgent()
+      const run = (environment: Record<string, string>) =>
+        models.pipe(Effect.provide(NodeAgentIdentity.layerConfig), withEnvironment(environment))
+      assert.strictEqual((yield* run({ ...own, CODEX_ACCESS_TOKEN })).status, 200)
+      const unnamed = { ...own, CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: "" }
+      const error = yield* Effect.flip(run({ ...unnamed, CODEX_ACCESS_TOKEN }))
+      assert.propertyVal(error, "_tag", "UrlDerivationError")
+      assert.include(String(error), "https://chatgpt.com/backend-api")
+    }).pipe(Effect.provide(Server)))
+})
+
+describe("NodeAgentIdentity.layerProcess and layerRun", () => {
+  it.effect("verify one token for a process, and register one task for each of its runs", () =>
+    Effect.gen(function*() {
+      const environment = { ...(yield* bases), CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }
+      const current = Effect.flatMap(RunTask.RunTask, (_) => _.current())
+      const run = Effect.provide(Effect.zipLeft(current, models), Layer.fresh(NodeAgentIdentity.layerRun))
+      const tasks = yield* Effect.all([run, run, run], { concurrency: "unbounded" }).pipe(
+        Effect.provide(NodeAgentIdentity.layerProcess),
+        withEnvironment(environment)
+      )
+      assert.strictEqual(new Set(tasks).size, 3)
+      assert.deepStrictEqual((yield* requests).sort(), [
+        "jwks",
+        ...Array.from({ length: 3 }, () => "models"),
+        ...Array.from({ length: 3 }, () => "register")
+      ])
+    }).pipe(Effect.provide(Server)))
+
+  it.effect("let a run go on after its token has expired, and begin and renew none", () =>
+    Effect.gen(function*() {
+      const environment = { ...(yield* bases), CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }
+      yield* Effect.gen(function*() {
+        yield* Effect.gen(function*() {
+          const run = yield* RunTask.RunTask
+          yield* TestClock.adjust(Duration.sum("1 hour", "61 seconds"))
+          assert.strictEqual((yield* models).status, 200)
+          const error = yield* Effect.flip(run.renew(yield* run.current()))
+          assert.strictEqual(error.reason, "IdentityExpired")
+          assert.strictEqual((yield* models).status, 200)
+        }).pipe(Effect.provide(Layer.fresh(NodeAgentIdentity.layerRun)))
+        const error = yield* Effect.flip(Effect.provide(models, Layer.fresh(NodeAgentIdentity.layerRun)))
+        assert.propertyVal(error, "reason", "IdentityExpired")
+      }).pipe(Effect.provide(NodeAgentIdentity.layerProcess), withEnvironment(environment))
+    }).pipe(Effect.provide(Server)))
+})
+
+describe("NodeAgentIdentity.layer", () => {
+  it.effect("takes the same as explicit values", () =>
+    Effect.gen(function*() {
+      const { token } = yield* makeAgent()
+      const origin = yield* HttpServer.addressFormattedWith(Effect.succeed)
+      const credential: CredentialSource.Credential = { _tag: "Token", token: Redacted.make(token) }
+      const { status } = yield* Effect.provide(
+        models,
+        NodeAgentIdentity.layer({
+          credential,
+          authApi: `${origin}/api/accounts`,
+          jwksBase: `${origin}`,
+          providers: [`${origin}/backend-api/codex`],
+          loopbackHttp: true
+        })
+      )
+      assert.strictEqual(status, 200)
+    }).pipe(Effect.provide(Server)))
+})
