@@ -6,19 +6,16 @@ import {
   AgentAssertion,
   AgentIdentity,
   AgentKey,
-  AgentRuntimeId,
   AssertionHeader,
   Run,
-  Signing,
   TaskId,
   UrlDerivation
 } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import { AgentDirectory } from "@agent-identity/server"
 import { HttpBody, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Context, Effect, Layer, Logger, LogLevel, Redacted, Schema } from "effect"
-import { Backend } from "./backend.ts"
+import { makeAgent, makeBackend } from "./backend.ts"
 
 // ---- The app: three services that know HttpClient and nothing of agent identities. ----
 
@@ -50,18 +47,13 @@ const Services = Layer.mergeAll(
 
 /** A new agent: its key is generated here, its public key goes into the backend's directory. */
 const Identity = Layer.unwrapEffect(Effect.gen(function*() {
-  const directory = yield* AgentDirectory.AgentDirectory
-  const signing = yield* Signing.Signing
-  const key = yield* AgentKey.generate()
-  const { publicKey } = yield* signing.importPrivateKey(key)
-  const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-demo")
-  yield* directory.putAgent({ agentRuntimeId, publicKey })
+  const { agentRuntimeId, privateKey, publicKey } = yield* makeAgent("agent-demo")
   yield* Console.log(`  agent      ${agentRuntimeId}, ${AgentKey.toSshPublicKey(publicKey)}`)
-  return AgentIdentity.layer({ agentRuntimeId, privateKey: AgentKey.toPkcs8(key) })
+  return AgentIdentity.layer({ agentRuntimeId, privateKey })
 }))
 
 const Process = Layer.merge(Identity, NodeHttpClient.layerUndici).pipe(
-  Layer.provideMerge(Backend),
+  Layer.provideMerge(makeBackend((line) => Console.log(`  server     ${line}`))),
   Layer.provideMerge(NodeSigning.layer)
 )
 

@@ -1,14 +1,17 @@
 /**
- * The backend that the examples talk to: the AuthAPI, and two routes behind it that tell their caller who it is. It
- * listens on a loopback port of its own choice, keeps everything in memory, and prints a line for each request.
+ * The backend that the examples talk to: the AuthAPI, an issuer of tokens, and two routes that tell their caller who it
+ * is. It listens on a loopback port of its own choice and keeps everything in memory.
  */
-import { UrlDerivation } from "@agent-identity/core"
+import { AccountId, AgentKey, AgentRuntimeId, Signing, UrlDerivation } from "@agent-identity/core"
 import {
   AgentAssertionVerifier,
   AgentAuthentication,
   AgentDirectory,
+  AgentIdentityIssuer,
   AuthApi,
-  AuthApiHandlers
+  AuthApiHandlers,
+  IssuerApi,
+  IssuerApiHandlers
 } from "@agent-identity/server"
 import {
   HttpApi,
@@ -21,7 +24,7 @@ import {
   HttpServerRequest
 } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Console, Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schema } from "effect"
 import { createServer } from "node:http"
 
 const Caller = Schema.Struct({ agent: Schema.String, task: Schema.String })
@@ -49,15 +52,6 @@ const ProviderHandlers = HttpApiBuilder.group(
   (handlers) => handlers.handle("models", () => caller).handle("responses", () => caller)
 )
 
-const printRequests = HttpMiddleware.make((app) =>
-  Effect.gen(function*() {
-    const request = yield* HttpServerRequest.HttpServerRequest
-    const response = yield* app
-    yield* Console.log(`  server     ${request.method} ${request.url} -> ${response.status}`)
-    return response
-  })
-)
-
 /** Where the backend listens, as a deployment of one's own. */
 const Urls = Layer.unwrapEffect(HttpServer.addressFormattedWith((origin) =>
   Effect.succeed(UrlDerivation.layerCustom({
@@ -68,15 +62,51 @@ const Urls = Layer.unwrapEffect(HttpServer.addressFormattedWith((origin) =>
   }))
 ))
 
-export const Backend = Layer.mergeAll(
-  HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
-  HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
-).pipe(
-  Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
-  (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
-  Layer.provide(AgentAuthentication.layer),
-  Layer.provide(AgentAssertionVerifier.layer),
-  Layer.provideMerge(AgentDirectory.layerMemory),
-  Layer.provideMerge(Urls),
-  Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
-)
+/** The backend, with a line for each request. */
+export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
+  const printRequests = HttpMiddleware.make((app) =>
+    Effect.gen(function*() {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const response = yield* app
+      yield* print(`${request.method} ${request.url} -> ${response.status}`)
+      return response
+    })
+  )
+  return Layer.mergeAll(
+    HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
+    HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
+    HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
+  ).pipe(
+    Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
+    (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
+    Layer.provide(AgentAuthentication.layer),
+    Layer.provide(AgentAssertionVerifier.layer),
+    Layer.provideMerge(Layer.merge(AgentDirectory.layerMemory, AgentIdentityIssuer.layer)),
+    Layer.provideMerge(Urls),
+    Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
+  )
+}
+
+export const Backend = makeBackend(() => Effect.void)
+
+/** A new agent that the backend knows: its key, and a token of the backend's issuer that holds it. */
+export const makeAgent = (id: string) =>
+  Effect.gen(function*() {
+    const directory = yield* AgentDirectory.AgentDirectory
+    const issuer = yield* AgentIdentityIssuer.AgentIdentityIssuer
+    const signing = yield* Signing.Signing
+    const key = yield* AgentKey.generate()
+    const { publicKey } = yield* signing.importPrivateKey(key)
+    const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make(id)
+    yield* directory.putAgent({ agentRuntimeId, publicKey })
+    const privateKey = AgentKey.toPkcs8(key)
+    const token = yield* issuer.issue({
+      agentRuntimeId,
+      privateKey,
+      accountId: AccountId.AccountId.make("account-demo"),
+      chatgptUserId: "user-demo",
+      planType: "pro",
+      fedramp: false
+    })
+    return { agentRuntimeId, privateKey, publicKey, token }
+  })

@@ -1,83 +1,79 @@
 /**
- * Runs every numbered example as a reader would, each in a process of its own, and fails if one of them fails or does
- * not print what it is known to print.
- *
- * Examples that are written for ChatGPT in production run against the backend of this repository: where they name the
- * production URLs, a copy of them names the backend's.
+ * Runs every numbered example as a reader would, each in a process of its own against the backend of this repository,
+ * and fails if one of them fails or does not print what it is known to print.
  */
-import { AgentKey, AgentRuntimeId, Signing, UrlDerivation } from "@agent-identity/core"
+import { UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import { AgentDirectory } from "@agent-identity/server"
+import { AgentIdentityIssuer } from "@agent-identity/server"
 import { Command, FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Redacted, Stream } from "effect"
-import { Backend } from "../examples/backend.ts"
+import { Backend, makeAgent } from "../examples/backend.ts"
 
-const examples: ReadonlyArray<{ readonly file: string; readonly prints: ReadonlyArray<RegExp> }> = [
-  {
-    file: "01-one-run.ts",
-    prints: [
-      /First run.*\n.*task\/register -> 200\n.*Registered task 1 /,
-      /planner +accepted as agent-demo, (task-\S+)\n +researcher accepted as agent-demo, \1\n +writer +accepted as agent-demo, \1\n/,
-      /BadSignature\n.*-> 401\n +tampered +refused with 401: .*invalid_assertion/,
-      /Second run.*\n.*task\/register -> 200\n.*Registered task 2 /
-    ]
-  },
-  { file: "02-your-own-app.ts", prints: [/^200 \{"agent":"agent-demo","task":"task-[\w-]+"\}$/m] }
-]
+const prints: Record<string, ReadonlyArray<RegExp>> = {
+  "01-one-run.ts": [
+    /First run.*\n.*task\/register -> 200\n.*Registered task 1 /,
+    /planner +accepted as agent-demo, (task-\S+)\n +researcher accepted as agent-demo, \1\n +writer +accepted as agent-demo, \1\n/,
+    /BadSignature\n.*-> 401\n +tampered +refused with 401: .*invalid_assertion/,
+    /Second run.*\n.*task\/register -> 200\n.*Registered task 2 /
+  ],
+  "02-your-own-app.ts": [/^200 \{"agent":"agent-demo","task":"task-[\w-]+"\}$/m],
+  "04-your-own-key.ts": [/^200 \{"agent":"agent-demo","task":"task-[\w-]+"\}$/m],
+  "05-static-key-set.ts": [/says it is agent-demo\n.*Pro\.\nVerified without a request: agent-demo of account-demo$/m],
+  "06-key-rotation.ts": [
+    /^(.*jwks -> 200\n)A token of the first key is verified\.\n\1 *1,000 tokens of the second.*\nA token of the first key is still/m
+  ],
+  "07-many-runs.ts": [/^first: 200 with task-/m, /^second: 200 with task-/m, /^third: 200 with task-/m],
+  "08-many-agents.ts": [
+    /100 agents: 100 tasks\nevicted: another run/,
+    /before it is registered: status 401\nat once after it: a task\n/
+  ]
+}
 
-/** An agent that the backend knows, in the environment of the examples. */
-const makeAgent = Effect.gen(function*() {
-  const signing = yield* Signing.Signing
-  const directory = yield* AgentDirectory.AgentDirectory
-  const key = yield* AgentKey.generate()
-  const { publicKey } = yield* signing.importPrivateKey(key)
-  yield* directory.putAgent({ agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make("agent-demo"), publicKey })
-  return { AGENT_RUNTIME_ID: "agent-demo", AGENT_PRIVATE_KEY: Redacted.value(AgentKey.toPkcs8(key)) }
+/** What the examples read of their environment. */
+const makeEnvironment = Effect.gen(function*() {
+  const { privateKey, token } = yield* makeAgent("agent-demo")
+  const { jwks } = yield* AgentIdentityIssuer.AgentIdentityIssuer
+  const { authApi, providers } = (yield* UrlDerivation.UrlDerivation).environment
+  const bases = { authApi: authApi.href, jwks: new URL("/backend-api", authApi).href, provider: providers[0]!.href }
+  return {
+    CODEX_ACCESS_TOKEN: Redacted.value(token),
+    CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: bases.authApi,
+    CODEX_AGENT_IDENTITY_JWKS_BASE_URL: bases.jwks,
+    CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: bases.provider,
+    AGENT_RUNTIME_ID: "agent-demo",
+    AGENT_PRIVATE_KEY: Redacted.value(privateKey),
+    AUTHAPI_BASE_URL: bases.authApi,
+    JWKS_BASE_URL: bases.jwks,
+    PROVIDER_BASE_URL: bases.provider,
+    JWKS_JSON: JSON.stringify(yield* jwks)
+  }
 })
 
-/** The file to run: the example itself, or its copy for the backend. */
-const forBackend = (file: string) =>
+const runExample = (file: string, environment: Record<string, string>) =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    const { authApi, jwks, providers } = (yield* UrlDerivation.UrlDerivation).environment
-    const source = yield* fs.readFileString(`examples/${file}`)
-    if (!source.includes("https://chatgpt.com/backend-api/codex")) return `examples/${file}`
-    const custom = {
-      authApi: authApi.href,
-      jwksBase: new URL("/backend-api", jwks).href,
-      providers: providers.map((_) => _.href),
-      loopbackHttp: true
-    }
-    yield* fs.makeDirectory("examples/build", { recursive: true })
-    yield* fs.writeFileString(
-      `examples/build/${file}`,
-      source
-        .replace("UrlDerivation.layer,", `UrlDerivation.layerCustom(${JSON.stringify(custom)}),`)
-        .replaceAll("https://chatgpt.com/backend-api/codex", providers[0]!.href)
-    )
-    return `examples/build/${file}`
-  })
-
-const runExample = ({ file, prints }: (typeof examples)[number], environment: Record<string, string>) =>
-  Effect.gen(function*() {
-    const child = yield* Command.make("tsx", "--conditions=@agent-identity/source", yield* forBackend(file)).pipe(
+    const child = yield* Command.make("tsx", "--conditions=@agent-identity/source", `examples/${file}`).pipe(
       Command.env(environment),
       Command.stderr("inherit"),
       Command.start
     )
     const output = yield* child.stdout.pipe(Stream.decodeText(), Stream.mkString)
     const exitCode = yield* child.exitCode
-    const missing = prints.filter((pattern) => !pattern.test(output))
-    const passed = exitCode === 0 && missing.length === 0
+    const expected = prints[file] ?? []
+    const missing = expected.filter((pattern) => !pattern.test(output))
+    const passed = exitCode === 0 && expected.length > 0 && missing.length === 0
     yield* Console.log(passed ? `${file}: passed` : `${file}: failed with exit code ${exitCode}\n${output}`)
+    if (expected.length === 0) yield* Console.log("  scripts/examples.ts does not say what it prints")
     for (const pattern of missing) yield* Console.log(`  did not print ${pattern}`)
     return passed
   }).pipe(Effect.scoped)
 
 const program = Effect.gen(function*() {
-  const environment = yield* makeAgent
-  const passed = yield* Effect.forEach(examples, (example) => runExample(example, environment))
+  const files = yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readDirectory("examples"))
+  const examples = files.filter((file) => /^\d\d-.*\.ts$/.test(file) && !file.endsWith(".test.ts")).sort()
+  const environment = yield* makeEnvironment
+  const passed = yield* Effect.forEach(examples, (file) => runExample(file, environment))
+  yield* Console.log(`${passed.filter(Boolean).length} passed, ${passed.filter((_) => !_).length} failed`)
   process.exitCode = passed.every(Boolean) ? 0 : 1
 })
 
