@@ -78,7 +78,12 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
     HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
   ).pipe(
     Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
-    (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
+    (routes) =>
+      HttpLayerRouter.serve(routes, {
+        disableLogger: true,
+        disableListenLog: true,
+        routerConfig: AuthApi.ROUTER_CONFIG
+      }),
     Layer.provide(AgentAuthentication.layer),
     Layer.provide(AgentAssertionVerifier.layer),
     Layer.provideMerge(Layer.merge(AgentDirectory.layerMemory, AgentIdentityIssuer.layer)),

@@ -183,10 +183,15 @@ const decodeId = <A>(
   reason: "InvalidAgentRuntimeId" | "InvalidAccountId",
   input: string
 ): Effect.Effect<A, AgentIdentityError> =>
-  Effect.mapError(
-    Schema.decodeUnknown(schema)(input),
-    () => new AgentIdentityError({ reason, input: Text.truncate(String(input), 64), detail: idRules[reason] })
-  )
+  isSecret(String(input))
+    ? Effect.fail(new AgentIdentityError({ reason, detail: "a key or a token stands in the place of an id" }))
+    : Effect.mapError(
+      Schema.decodeUnknown(schema)(input),
+      () => new AgentIdentityError({ reason, input: Text.truncate(String(input), 64), detail: idRules[reason] })
+    )
+
+/** Variables get swapped: what begins like a key or a token is neither taken for an id nor shown. */
+const isSecret = (input: string): boolean => /^(MC4CAQ|MFECAQ|MHICAQ|-----|eyJ|at-)/.test(input.trim())
 
 const idRules = {
   InvalidAgentRuntimeId:

@@ -88,17 +88,20 @@ export const decode = (header: string): Either.Either<Assertion, AssertionHeader
   const json = Text.fromUtf8(bytes)
   if (json === undefined) return refuse("Json")
   const members = Text.parseJson(json)
-  // Writing it again finds white space, other escapes and repeated members.
-  if (!Predicate.isRecord(members) || JSON.stringify(members) !== json) return refuse("Json")
+  if (!Predicate.isRecord(members)) return refuse("Json")
   if (Object.keys(members).sort().join() !== "agent_runtime_id,signature,task_id,timestamp") return refuse("Members")
+  // Before anything recurses into them.
+  if (!Object.values(members).every(Predicate.isString)) return refuse("Members")
+  // Writing it again finds white space, other escapes and repeated members.
+  if (JSON.stringify(members) !== json) return refuse("Json")
+  const { signature: signatureText, timestamp } = members as Record<string, string>
   const agentRuntimeId = decodeAgentRuntimeId(members.agent_runtime_id)
   const taskId = decodeTaskId(members.task_id)
   if (Option.isNone(agentRuntimeId) || Option.isNone(taskId)) return refuse("Id")
-  const { signature: signatureText, timestamp } = members
-  const signature = typeof signatureText === "string" ? Base64.decode(signatureText) : undefined
+  const signature = Base64.decode(signatureText!)
   if (signature?.length !== 64) return refuse("Signature")
-  if (typeof timestamp !== "string" || Timestamp.parse(timestamp) === undefined) return refuse("Timestamp")
-  return Either.right({ agentRuntimeId: agentRuntimeId.value, taskId: taskId.value, timestamp, signature })
+  if (Timestamp.parse(timestamp!) === undefined) return refuse("Timestamp")
+  return Either.right({ agentRuntimeId: agentRuntimeId.value, taskId: taskId.value, timestamp: timestamp!, signature })
 }
 
 const decodeAgentRuntimeId = Schema.decodeUnknownOption(AgentRuntimeId)
@@ -109,7 +112,7 @@ const explanations: Record<AssertionHeaderError["reason"], string> = {
   Length: `its token is empty or longer than ${MAX_TOKEN_LENGTH} characters`,
   Base64: "its token is not base64url without padding",
   Json: "its token does not hold compact JSON with an object in it",
-  Members: "its JSON does not have exactly agent_runtime_id, signature, task_id and timestamp",
+  Members: "its JSON does not have exactly the texts agent_runtime_id, signature, task_id and timestamp",
   Id: "its agent_runtime_id or task_id is not allowed",
   Signature: "its signature is not standard base64 of 64 bytes",
   Timestamp: "its timestamp is not UTC in whole seconds, such as 2026-04-23T00:00:00Z"

@@ -260,37 +260,63 @@ export const taskRegistrationUrl = (
 }
 
 /**
- * Whether a request to this absolute URL may carry the run's identity: the origin of a provider base, at its path or
- * below it at a segment boundary, and neither the AuthAPI nor a key set. Whatever is doubtful is not first party:
- * user information, a path with an empty segment, or with a slash, a backslash or a dot segment in escapes.
+ * Whether a request to this absolute URL carries the run's identity.
+ *
+ * - `FirstParty`: the origin of a provider base, at its path or below it at a segment boundary, and neither the AuthAPI
+ *   nor a key set
+ * - `Ambiguous`: below a provider base, but with a path that servers may read in two ways: an empty segment, one that
+ *   climbs in escapes, or escapes that are no text
+ * - `Foreign`: everything else, and every URL with user information
  *
  * @since 0.1.0
  * @category guards
  */
-export const isFirstParty = (environment: Environment, url: URL): boolean => {
-  if (url.username !== "" || url.password !== "") return false
-  const path = segments(url.pathname)
-  if (path === undefined) return false
-  const isBelow = (base: URL) => {
-    const basePath = segments(trimSlashes(base.pathname))
-    return url.origin === base.origin && basePath !== undefined &&
-      basePath.every((segment, index) => segment === path[index])
-  }
+export const classify = (environment: Environment, url: URL): "FirstParty" | "Ambiguous" | "Foreign" => {
   const { authApi, jwks, providers } = environment
-  return providers.some(isBelow) && ![authApi, jwks, ...providers.map(jwksUrl)].some(isBelow)
+  if (url.username !== "" || url.password !== "") return "Foreign"
+  const bases = providers.filter((provider) => provider.origin === url.origin)
+  const path = readPath(url.pathname)
+  if (path === undefined) {
+    return bases.some(({ pathname }) => url.pathname.startsWith(`${trimSlashes(pathname)}/`)) ? "Ambiguous" : "Foreign"
+  }
+  const startsWith = (whole: ReadonlyArray<string>, base: URL, of: "segments" | "pieces") =>
+    url.origin === base.origin &&
+    (readPath(trimSlashes(base.pathname))?.[of] ?? ["?"]).every((part, index) => part === whole[index])
+  return bases.some((base) => startsWith(path.segments, base, "segments")) &&
+      ![authApi, jwks, ...providers.map(jwksUrl)].some((base) => startsWith(path.pieces, base, "pieces"))
+    ? "FirstParty"
+    : "Foreign"
 }
 
-/** The unescaped segments of a path, so that `%77ham` is `wham`; undefined where a server may see other segments. */
-const segments = (pathname: string): ReadonlyArray<string> | undefined => {
-  const path: Array<string> = []
+/**
+ * Whether `classify` says `FirstParty`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isFirstParty = (environment: Environment, url: URL): boolean => classify(environment, url) === "FirstParty"
+
+/**
+ * The unescaped segments of a path, so that `%77ham` is `wham`; and the pieces that a careless server would make of
+ * them: cut at escaped slashes too, in lower case, without `;parameters`. Undefined where such a server would see empty
+ * or climbing ones.
+ */
+const readPath = (
+  pathname: string
+): { readonly segments: ReadonlyArray<string>; readonly pieces: ReadonlyArray<string> } | undefined => {
+  const segments: Array<string> = []
+  const pieces: Array<string> = []
   for (const escaped of pathname.replace(/\/$/, "").split("/").slice(1)) {
     const segment = unescape(escaped)
-    if (segment === undefined || segment === "" || segment === "." || segment === ".." || /[/\\]/.test(segment)) {
-      return undefined
+    if (segment === undefined) return undefined
+    segments.push(segment)
+    for (const part of segment.split(/[/\\]/)) {
+      const piece = part.replace(/;.*$/s, "").toLowerCase()
+      if (piece === "" || piece === "." || piece === "..") return undefined
+      pieces.push(piece)
     }
-    path.push(segment)
   }
-  return path
+  return { segments, pieces }
 }
 
 const unescape = (segment: string): string | undefined => {
@@ -319,7 +345,8 @@ export const parseBase = (
   if (/[?#]/.test(base)) return invalid("A base URL has no query and no fragment.")
   // A URL parser would drop or turn them.
   if (/[\s\p{Cc}\\]/u.test(base)) return invalid("A base URL has no white space, control characters and backslashes.")
-  if (segments(trimSlashes(url.pathname)) === undefined) {
+  const path = readPath(trimSlashes(url.pathname))
+  if (path === undefined || path.segments.length !== path.pieces.length) {
     return invalid("A base URL has no empty, dotted or escaped-slash segments.")
   }
   if (url.protocol === "http:" && !(rules.loopbackHttp && isLoopback(url))) {
@@ -336,7 +363,7 @@ const checked = (environment: Environment): Either.Either<Environment, UrlDeriva
   const hidden = environment.providers.find((provider) => !isFirstParty(environment, provider))
   return hidden === undefined
     ? Either.right(environment)
-    : refuse("InvalidBase", hidden.href, "A provider base does not lie at or below the AuthAPI base.")
+    : refuse("InvalidBase", hidden.href, "A provider base does not lie at or below the AuthAPI base or a key set.")
 }
 
 const isLoopback = (url: URL): boolean =>

@@ -99,7 +99,7 @@ export const makeRemote = (
   Effect.gen(function*() {
     const client = yield* HttpClient.HttpClient
     let set: { readonly keys: ReadonlyArray<Jwk>; readonly fetchedAt: number } | undefined
-    let refetchedAt = -Infinity
+    let failedAt = -Infinity
 
     const fetch = yield* SingleFlight.make(
       Effect.gen(function*() {
@@ -107,7 +107,10 @@ export const makeRemote = (
         const keys = yield* parseKeySet(yield* getJson(client, url), url.href)
         set = { keys, fetchedAt: yield* Clock.currentTimeMillis }
         return keys
-      })
+      }).pipe(
+        // Here and not with those who wait: they may be gone by then.
+        Effect.tapErrorCause(() => Effect.map(Clock.currentTimeMillis, (now) => void (failedAt = now)))
+      )
     )
 
     const find = (kid: string) =>
@@ -115,11 +118,8 @@ export const makeRemote = (
         const now = yield* Clock.currentTimeMillis
         if (set === undefined || now - set.fetchedAt >= MAX_AGE) return withKid(yield* fetch, kid)
         const found = withKid(set.keys, kid)
-        if (found.length > 0 || now - set.fetchedAt < COOLDOWN || now - refetchedAt < COOLDOWN) return found
-        return withKid(
-          yield* Effect.tapErrorCause(fetch, () => Effect.sync(() => void (refetchedAt = now))),
-          kid
-        )
+        if (found.length > 0 || now - set.fetchedAt < COOLDOWN || now - failedAt < COOLDOWN) return found
+        return withKid(yield* fetch, kid)
       })
 
     return { find }
@@ -165,7 +165,11 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
       const client = yield* HttpClient.HttpClient
       const rules = { loopbackHttp: options.loopbackHttp === true }
       const invalid = (detail: string) => new JwksError({ reason: "InvalidDiscovery", source: options.issuer, detail })
-      const issuer = yield* Effect.mapError(parseBase(options.issuer, rules), (error) => invalid(error.message))
+      const issuer = yield* Effect.mapError(
+        parseBase(options.issuer, rules),
+        // A refused issuer may hold a password, which the error has left out of its input.
+        (error) => new JwksError({ reason: "InvalidDiscovery", source: error.input, detail: error.message })
+      )
       const document = new URL(`${issuer.href.replace(/\/$/, "")}/.well-known/openid-configuration`)
       return yield* makeRemote(Effect.gen(function*() {
         const answer = yield* getJson(client, document)

@@ -27,9 +27,10 @@ import * as UrlDerivation from "./UrlDerivation.ts"
  * Why a first-party request has no answer.
  *
  * - `NoCredential`: the run is over, or its key did not sign; `cause` says which. Nothing was sent.
- * - `AuthorizationPresent`: the app set an `Authorization` of its own. Nothing was sent.
- * - `Redirected`: the client below follows redirects by itself, and left the origin with the run's headers. Put
- *   `HttpClient.followRedirects` around the signing client, not into it.
+ * - `AuthorizationPresent`: the app, or a run around this one, set an `Authorization` already. Nothing was sent.
+ * - `AmbiguousUrl`: below a provider base, but servers may read its path in two ways. Nothing was sent.
+ * - `Redirected`: the client below follows redirects by itself, and took the run's headers along to where they do not
+ *   belong. Put `HttpClient.followRedirects` around the signing client, not into it.
  *
  * @since 0.1.0
  * @category errors
@@ -37,7 +38,7 @@ import * as UrlDerivation from "./UrlDerivation.ts"
 export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@agent-identity/core/ProviderAuthError")(
   "ProviderAuthError",
   {
-    reason: Schema.Literal("NoCredential", "AuthorizationPresent", "Redirected"),
+    reason: Schema.Literal("NoCredential", "AuthorizationPresent", "AmbiguousUrl", "Redirected"),
     method: Schema.String,
     url: Schema.String,
     detail: Schema.String,
@@ -88,9 +89,13 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
       request: HttpClientRequest.HttpClientRequest
     ): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
       const url = finalUrl(request)
-      if (url === undefined || !urls.isFirstParty(url)) return client.execute(request)
+      const party = url === undefined ? "Foreign" : urls.classify(url)
+      if (url === undefined || party === "Foreign") return client.execute(request)
       const refuse = (reason: ProviderAuthError["reason"], detail: string, cause?: RunTaskError) =>
         new ProviderAuthError({ reason, method: request.method, url: url.origin + url.pathname, detail, cause })
+      if (party === "Ambiguous") {
+        return refuse("AmbiguousUrl", "its path has an empty or climbing segment or a broken escape; it was not sent")
+      }
       return auth.current.pipe(
         Effect.mapError((error) => refuse("NoCredential", error.message, error)),
         Effect.flatMap((credential): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
@@ -98,19 +103,36 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
           if (Headers.has(request.headers, "authorization")) {
             return refuse(
               "AuthorizationPresent",
-              "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
+              signedRequests.has(request)
+                ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
+                : "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
             )
           }
-          return Http.withoutRedirects(client.execute(sign(request, credential))).pipe(
+          if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {
+            return refuse("NoCredential", "the bearer token is no legal header value")
+          }
+          const signed = Http.inPlaceOf(request, sign(request, credential))
+          signedRequests.add(signed)
+          return Http.fetchOptions(client).pipe(
+            Effect.flatMap((options) => Http.withoutRedirects(client.execute(signed), options)),
             Effect.mapError((error) => CallerResponse.mapError(request, error)),
+            Effect.catchAllDefect((defect) => Effect.die(CallerResponse.mapError(request, defect))),
             Effect.flatMap((response) =>
-              response.request.url === request.url || hasOrigin(response.request.url, url.origin)
+              response.request.url === request.url || isFirstParty(response.request)
                 ? Effect.succeed(CallerResponse.make(request, response))
-                : refuse("Redirected", "the client below followed a redirect to another origin; it must follow none")
+                : refuse(
+                  "Redirected",
+                  "the client below followed a redirect out of the first party; it must follow none"
+                )
             )
           )
         })
       )
+    }
+
+    const isFirstParty = (request: HttpClientRequest.HttpClientRequest): boolean => {
+      const url = finalUrl(request)
+      return url !== undefined && urls.classify(url) === "FirstParty"
     }
 
     return {
@@ -134,7 +156,8 @@ export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDeriva
 
 /**
  * Puts the signing client in the place of the app's `HttpClient`, for code that knows nothing of us. There a
- * `ProviderAuthError` is the cause of a `RequestError` with reason `Encode`, which no retry repeats.
+ * `ProviderAuthError` is the cause of a `RequestError` with reason `Encode`, which `HttpClient.retryTransient` does not
+ * repeat.
  *
  * A layer with another `HttpClient` that is merged beside this one, or provided inside of it, silently wins: provide
  * this one last and alone.
@@ -162,14 +185,15 @@ export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, Provider
     })
   )
 
+/** Requests that a run has signed, so that a run inside of a run can say what is wrong. */
+const signedRequests = new WeakSet<HttpClientRequest.HttpClientRequest>()
+
 /** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. */
 const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined => {
-  if (!/^https?:\/\//i.test(request.url)) return undefined
+  if (!URL.canParse(request.url)) return undefined
   const url = UrlParams.makeUrl(request.url, request.urlParams, request.hash)
   return url._tag === "Right" ? url.right : undefined
 }
-
-const hasOrigin = (url: string, origin: string): boolean => URL.canParse(url) && new URL(url).origin === origin
 
 const sign = (
   request: HttpClientRequest.HttpClientRequest,

@@ -49,7 +49,9 @@ export const layerWithRegistration: Layer.Layer<
 
 /**
  * Takes the plain `HttpClient` and gives the one that signs first-party requests, with every service between the two.
- * One build is one run: compose first, provide once, and provide `Layer.fresh(Run.layer)` for another run.
+ * One build is one run: compose first, provide once. It is a constant, and Effect builds a constant once for all that
+ * are composed of it, whatever was provided to it: give `Layer.fresh(Run.layer)` to each of several runs, and to each of
+ * several agents, or all of them would send as the first one. A run inside of a run is built over the plain client.
  *
  * @example
  * import { AgentIdentity, Run, Signing, UrlDerivation } from "@agent-identity/core"

@@ -1,8 +1,8 @@
 /**
  * The run's one task: registered while layers build, shared by every dependent, over when the layer's scope closes.
  *
- * `layer` is a constant, so that whatever is composed of it shares one task: compose first, provide once. Provide
- * `Layer.fresh` of a whole run for another run.
+ * `layer` is a constant, so that whatever is composed of it shares one task: compose first, provide once. Give
+ * `Layer.fresh` of a whole run to each of several runs, and to each of several agents.
  *
  * @since 0.1.0
  */
@@ -94,7 +94,7 @@ export const make = (
       const started: Renewal = {
         done,
         fiber: runFork(
-          Effect.flatMap(Effect.exit(register(Option.some(stale))), (exit) => {
+          Effect.flatMap(Effect.exit(Effect.interruptible(register(Option.some(stale)))), (exit) => {
             // After the end of the run its waiters have their answer.
             if (renewal !== started) return Effect.void
             renewal = undefined

@@ -71,8 +71,8 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
    * @since 0.1.0
    */
   get retryable(): boolean {
-    return this.reason === "Transport" || this.reason === "Timeout" ||
-      (this.reason === "Status" && (this.status === 429 || this.status! >= 500))
+    return this.reason === "Transport" || this.reason === "Timeout" || this.reason === "Throttled" ||
+      (this.reason === "Status" && isRetryableStatus(this.status!))
   }
 
   /**
@@ -305,4 +305,4 @@ const MEMBERS = ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"] as
 
 const decodeTaskId = Schema.decodeUnknown(TaskId)
 
-const isRetryableStatus = (status: number): boolean => status === 429 || status >= 500
+const isRetryableStatus = (status: number): boolean => status === 429 || (status >= 500 && status < 600)

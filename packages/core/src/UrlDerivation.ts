@@ -24,8 +24,8 @@ export interface Service {
   readonly taskRegistration: (agentRuntimeId: AgentRuntimeId) => Either.Either<URL, Environment.UrlDerivationError>
   /** The keys of the token issuer. */
   readonly jwks: URL
-  /** Whether a request to this URL may carry the run's identity. */
-  readonly isFirstParty: (url: URL) => boolean
+  /** Whether a request to this URL carries the run's identity; `Environment.classify` says what the answers mean. */
+  readonly classify: (url: URL) => "FirstParty" | "Ambiguous" | "Foreign"
 }
 
 /**
@@ -43,7 +43,7 @@ export const make = (environment: Environment.Environment): Service => ({
   agentRegistration: Environment.agentRegistrationUrl(environment),
   taskRegistration: (agentRuntimeId) => Environment.taskRegistrationUrl(environment, agentRuntimeId),
   jwks: environment.jwks,
-  isFirstParty: (url) => Environment.isFirstParty(environment, url)
+  classify: (url) => Environment.classify(environment, url)
 })
 
 /**

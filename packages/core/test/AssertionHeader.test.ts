@@ -131,8 +131,7 @@ describe("what is refused", () => {
       "an escape in a value": replaced("task-123", "task\\u002d123"),
       "an escaped slash": replaced("task-123", "task\\/123"),
       "a repeated member": replaced("{", "{\"task_id\":\"task-123\","),
-      "a repeated member with another value": replaced("{", "{\"task_id\":\"task-1\","),
-      "a number in another spelling": replaced("\"task-123\"", "1.0")
+      "a repeated member with another value": replaced("{", "{\"task_id\":\"task-1\",")
     }],
     ["Members", {
       "an empty object": wrap("{}"),
@@ -143,16 +142,23 @@ describe("what is refused", () => {
         "\"__proto__\":{\"task_id\":\"task-123\"}"
       ),
       "one less": withMember("task_id", undefined),
-      "camel case": replaced("task_id", "taskId")
+      "camel case": replaced("task_id", "taskId"),
+      "a number in another spelling": replaced("\"task-123\"", "1.0"),
+      "a task id that is a number": withMember("task_id", 123),
+      "a task id that is null": withMember("task_id", null),
+      "an agent runtime id in an array": withMember("agent_runtime_id", ["agent-123"]),
+      "a signature that is null": withMember("signature", null),
+      "a signature of bytes": withMember("signature", Array(64).fill(7)),
+      "a timestamp that is a number": withMember("timestamp", 1_776_902_400),
+      // Within the length, and deep enough for a recursion to run out of stack.
+      "four thousand arrays in one another": wrap(`{"a":${"[".repeat(4590)}${"]".repeat(4590)}}`),
+      "as many in the place of a text": replaced("\"task-123\"", "[".repeat(4300) + "]".repeat(4300))
     }],
     ["Id", {
       "an empty task id": withMember("task_id", ""),
-      "a task id that is a number": withMember("task_id", 123),
-      "a task id that is null": withMember("task_id", null),
       "a long task id": withMember("task_id", "x".repeat(1025)),
       "a lone surrogate": withMember("task_id", "\ud83d"),
       "a colon in the agent runtime id": withMember("agent_runtime_id", "a:b"),
-      "an agent runtime id in an array": withMember("agent_runtime_id", ["agent-123"]),
       "two names that only join to the four": wrap("{\"agent_runtime_id,signature\":\"\",\"task_id,timestamp\":\"\"}")
     }],
     ["Signature", {
@@ -161,15 +167,12 @@ describe("what is refused", () => {
       "65 bytes": withMember("signature", Buffer.alloc(65).toString("base64")),
       "the url-safe alphabet": withMember("signature", Buffer.alloc(64, 0xff).toString("base64url") + "=="),
       "no padding": withMember("signature", signature.slice(0, -2)),
-      "white space": withMember("signature", signature + "\n"),
-      "null": withMember("signature", null),
-      "an array of bytes": withMember("signature", Array(64).fill(7))
+      "white space": withMember("signature", signature + "\n")
     }],
     ["Timestamp", {
       "milliseconds": withMember("timestamp", "2026-04-23T00:00:00.000Z"),
       "an offset": withMember("timestamp", "2026-04-23T00:00:00+00:00"),
-      "no such day": withMember("timestamp", "2026-02-30T00:00:00Z"),
-      "a number": withMember("timestamp", 1_776_902_400)
+      "no such day": withMember("timestamp", "2026-02-30T00:00:00Z")
     }]
   ]
   for (const [expected, headers] of refused) {

@@ -414,8 +414,6 @@ describe("isFirstParty", () => {
       "https://chatgpt.com/backend-api/codex/..%2Fx",
       "https://chatgpt.com/backend-api/codex/..%5cx",
       "https://chatgpt.com/backend-api/codex%2Fx",
-      "https://chatgpt.com/backend-api/codex/a%2Fb",
-      "https://chatgpt.com/backend-api/codex/a%5Cb",
       "https://chatgpt.com/backend-api%2Fcodex"
     ]],
     ["an empty segment", chatGpt, [
@@ -427,7 +425,12 @@ describe("isFirstParty", () => {
     ]],
     ["the key set that a provider base would have", chatGpt, [
       "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks",
-      "https://chatgpt.com/backend-api/codex/%77ham/agent-identities/jwks?x"
+      "https://chatgpt.com/backend-api/codex/%77ham/agent-identities/jwks?x",
+      "https://chatgpt.com/backend-api/codex/wham%2Fagent-identities%2Fjwks",
+      "https://chatgpt.com/backend-api/codex/wham%5Cagent-identities/jwks",
+      "https://chatgpt.com/backend-api/codex/WHAM/Agent-Identities/JWKS",
+      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks;x",
+      "https://chatgpt.com/backend-api/codex/wham;a=1/agent-identities/jwks"
     ]],
     ["escapes that are no text", chatGpt, [
       "https://chatgpt.com/backend-api/codex/%",
@@ -475,6 +478,16 @@ describe("isFirstParty", () => {
     for (const url of urls) {
       it(`is not ${url}: ${why}`, () => assert.isFalse(Environment.isFirstParty(environment, new URL(url))))
     }
+  }
+
+  const ambiguous = ["//x", "/a//b", "/..%2fx", "/%2e%2e%2fx", "/..;/x", "/a%5C..%5Cx", "/%", "/%zz", "/%ff", "//"]
+  for (const path of ambiguous) {
+    it(`leaves no doubt unsaid: ${path} below a provider base is ambiguous, elsewhere it is foreign`, () => {
+      const at = (base: string) => Environment.classify(chatGpt, new URL(base + path))
+      assert.strictEqual(at("https://chatgpt.com/backend-api/codex"), "Ambiguous")
+      assert.strictEqual(at("https://chatgpt.com/backend-api/other"), "Foreign")
+      assert.strictEqual(at("https://chatgpt.com.evil.example/backend-api/codex"), "Foreign")
+    })
   }
 
   it("is nothing where no provider is named", () => {

@@ -1,13 +1,15 @@
-import { AgentAssertion, ProviderAuth, RunAuth, RunTask } from "@agent-identity/core"
+import { AgentAssertion, ProviderAuth, Run, RunAuth, RunTask } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
-import { HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "@effect/platform"
+import { FetchHttpClient, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Redacted, Schedule, Scope, TestClock } from "effect"
+import { Context, Deferred, Effect, Exit, Layer, Redacted, Schedule, Scope, TestClock } from "effect"
+import * as Http from "node:http"
+import type { AddressInfo } from "node:net"
 import { inspect } from "node:util"
 import { transports } from "./utils.ts"
 
@@ -71,7 +73,12 @@ describe("ProviderAuth.authorize", () => {
     `${Fakes.PROVIDER_BASE}/responses`,
     `${Fakes.PROVIDER_BASE}/responses?x=1#y`,
     `${Fakes.PROVIDER_BASE}/a/../responses`,
-    "HTTPS://PROVIDER.TEST:443/backend-api/codex/responses"
+    `${Fakes.PROVIDER_BASE}/models/org%2Fmodel`,
+    "HTTPS://PROVIDER.TEST:443/backend-api/codex/responses",
+    // What a URL parser takes for the same goes to the same place.
+    " https://provider.test/backend-api/codex/responses",
+    "https:/provider.test/backend-api/codex/responses",
+    "https:\\\\provider.test\\backend-api\\codex\\responses"
   ]
   for (const url of firstParty) {
     it.effect(`signs ${url}`, () =>
@@ -93,8 +100,6 @@ describe("ProviderAuth.authorize", () => {
     ["a path that starts alike", "https://provider.test/backend-api/codexx"],
     ["a path that climbs out", "https://provider.test/backend-api/codex/../other"],
     ["a path that climbs out in escapes", "https://provider.test/backend-api/codex/%2e%2e/other"],
-    ["a path that climbs out behind escaped slashes", "https://provider.test/backend-api/codex/..%2fother"],
-    ["an escaped backslash", "https://provider.test/backend-api/codex/..%5cother"],
     ["the AuthAPI", "https://authapi.test/api/accounts/v1/agent/agent-fake/task/register"],
     ["the key set", "https://provider.test/backend-api/wham/agent-identities/jwks"]
   ]
@@ -106,6 +111,100 @@ describe("ProviderAuth.authorize", () => {
         assert.deepStrictEqual(signed(sent[0]), [])
       }).pipe(Effect.provide(withAccount(true).pipe(Layer.orDie))))
   }
+
+  for (const path of ["//responses", "/..%2fother", "/..%5cother", "/%", "/a/..;/b"]) {
+    it.effect(`sends nothing at all to ${path} below a provider base, which servers may read in two ways`, () =>
+      Effect.gen(function*() {
+        const { exit, sent } = yield* execute(HttpClientRequest.get(`${Fakes.PROVIDER_BASE}${path}`))
+        const error = yield* Effect.flip(exit)
+        assert.propertyVal(error, "reason", "AmbiguousUrl")
+        assert.deepStrictEqual(sent, [])
+      }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+  }
+
+  it.effect("says so where a run is built over the client of another run", () =>
+    Effect.gen(function*() {
+      const { client, sent } = makeStub()
+      const { authorize } = yield* ProviderAuth.ProviderAuth
+      const error = yield* Effect.flip(authorize(authorize(client)).get(Fakes.PROVIDER_BASE))
+      assert.propertyVal(error, "reason", "AuthorizationPresent")
+      assert.include(error.message, "a run around this one has signed it already")
+      assert.deepStrictEqual(sent, [])
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("refuses a bearer token that is no legal header value, without showing it", () =>
+    Effect.gen(function*() {
+      const { exit, sent } = yield* execute(HttpClientRequest.get(Fakes.PROVIDER_BASE))
+      const error = yield* Effect.flip(exit)
+      assert.propertyVal(error, "reason", "NoCredential")
+      assert.notInclude(inspect(error, { depth: Infinity }), "sk-secret")
+      assert.deepStrictEqual(sent, [])
+    }).pipe(Effect.provide(ProviderAuth.layer.pipe(
+      Layer.provide([Fakes.layerRunAuthBearer("sk-secret\n"), Fakes.layerUrlDerivation])
+    ))))
+
+  it.effect("keeps the options of fetch that the client's layer was given, and those of the call", () =>
+    Effect.gen(function*() {
+      const seen: Array<RequestInit | undefined> = []
+      const Fetch = FetchHttpClient.layer.pipe(
+        Layer.provide(Layer.succeed(FetchHttpClient.Fetch, (_, init) => {
+          seen.push(init)
+          return Promise.resolve(new Response("ok"))
+        })),
+        Layer.provide(
+          Layer.succeed(FetchHttpClient.RequestInit, { credentials: "include", mode: "cors", redirect: "follow" })
+        )
+      )
+      const client = (yield* ProviderAuth.ProviderAuth).authorize(yield* Effect.provide(HttpClient.HttpClient, Fetch))
+      yield* client.get(Fakes.PROVIDER_BASE)
+      yield* Effect.provideService(client.get(Fakes.PROVIDER_BASE), FetchHttpClient.RequestInit, {
+        mode: "same-origin"
+      })
+      assert.deepStrictEqual(seen.map((init) => [init?.credentials, init?.mode, init?.redirect]), [
+        ["include", "cors", "manual"],
+        ["include", "same-origin", "manual"]
+      ])
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("gives two agents of one composition their own runs only where each run is fresh", () =>
+    Effect.gen(function*() {
+      const senders = (fresh: boolean) =>
+        Effect.gen(function*() {
+          const app = (name: string) => {
+            const App = Context.GenericTag<{ readonly sends: string }>(name)
+            const OneRun = fresh ? Layer.fresh(Run.layer) : Run.layer
+            return {
+              App,
+              layer: Layer.effect(
+                App,
+                Effect.gen(function*() {
+                  const { agentRuntimeId } = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+                  return { sends: agentRuntimeId }
+                })
+              ).pipe(
+                Layer.provide(OneRun),
+                Layer.provide(Fakes.layerAgentIdentityWith({ agentRuntimeId: name })),
+                Layer.provide(RegisteredServer)
+              )
+            }
+          }
+          const [one, two] = [app("agent-1"), app("agent-2")]
+          const context = yield* Layer.build(Layer.merge(one.layer, two.layer))
+          return [Context.get(context, one.App).sends, Context.get(context, two.App).sends]
+        })
+      const RegisteredServer = Layer.mergeAll(
+        Fakes.layerSigning,
+        Fakes.layerUrlDerivation,
+        Layer.succeed(
+          HttpClient.HttpClient,
+          HttpClient.make((request) =>
+            Effect.succeed(HttpClientResponse.fromWeb(request, Response.json({ task_id: "task-1" })))
+          )
+        )
+      )
+      assert.deepStrictEqual(yield* senders(true), ["agent-1", "agent-2"])
+      assert.deepStrictEqual(new Set(yield* senders(false)).size, 1)
+    }).pipe(Effect.scoped))
 
   it.effect("leaves a relative URL alone, which is why a base URL goes around the signing client", () =>
     Effect.gen(function*() {
@@ -254,16 +353,39 @@ describe("redirects", () => {
       }).pipe(Effect.provide(Run), Effect.provide(transport)))
   }
 
-  it.scoped("that the client below follows by itself are a typed error", () =>
+  it.scoped("that the client below follows by itself out of the first party are a typed error", () =>
     Effect.gen(function*() {
       const first = yield* ScriptedAuthApi
       const other = yield* otherServer
       const below = HttpClient.followRedirects(yield* HttpClient.HttpClient)
-      yield* first.script({ _tag: "Redirect", location: `${other.origin}/` })
       const client = (yield* ProviderAuth.ProviderAuth).authorize(below)
-      const error = yield* Effect.flip(client.get(`${first.origin}/backend-api/codex/responses`))
-      assert.strictEqual(error._tag === "ProviderAuthError" && error.reason, "Redirected")
+      for (const location of [`${other.origin}/`, "/api/accounts/v1/agent/agent-1/task/register"]) {
+        yield* first.script({ _tag: "Redirect", location })
+        const error = yield* Effect.flip(client.get(`${first.origin}/backend-api/codex/responses`))
+        assert.propertyVal(error, "reason", "Redirected")
+      }
     }).pipe(Effect.provide(Run), Effect.provide(NodeHttpClient.layerUndici)))
+})
+
+/** A server whose answer begins and never ends, and whether its connection is closed. */
+const trickling = Effect.gen(function*() {
+  const closed = yield* Deferred.make<void>()
+  const server = yield* Effect.acquireRelease(
+    Effect.async<Http.Server>((resume) => {
+      const server = Http.createServer((request, response) => {
+        response.on("close", () => Deferred.unsafeDone(closed, Effect.void))
+        response.setHeader("x-authorized", String(request.headers.authorization !== undefined))
+        response.write("one")
+      })
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.sync(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+  )
+  return { closed: Deferred.await(closed), url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` }
 })
 
 describe("what a signed request hands back", () => {
@@ -313,6 +435,26 @@ describe("what a signed request hands back", () => {
           ...Array.from({ length: 5 }, () => Redacted.value(header))
         ])
       }).pipe(Effect.provide(Run), Effect.provide(transport)))
+  }
+
+  for (const [name, transport] of transports) {
+    it.scopedLive(`over ${name} is aborted by HttpClient.withScope when its scope closes`, () =>
+      Effect.gen(function*() {
+        const { closed, url } = yield* trickling
+        const { authorize } = Context.get(
+          yield* Layer.build(ProviderAuth.layer.pipe(
+            Layer.provide(Fakes.layerRunAuth),
+            Layer.provide(Fakes.layerUrlDerivationWith({ providers: [url], loopbackHttp: true }))
+          )),
+          ProviderAuth.ProviderAuth
+        )
+        const scope = yield* Scope.make()
+        const client = HttpClient.withScope(authorize(yield* HttpClient.HttpClient))
+        const response = yield* Effect.provideService(client.get(url), Scope.Scope, scope)
+        assert.strictEqual(response.headers["x-authorized"], "true")
+        yield* Scope.close(scope, Exit.void)
+        yield* Effect.timeoutFail(closed, { duration: "3 seconds", onTimeout: () => new Error("still open") })
+      }).pipe(Effect.provide(transport)))
   }
 
   it.effect("has its whole body, as text, JSON, bytes and stream", () =>

@@ -232,7 +232,7 @@ describe("the end of a run", () => {
       assert.strictEqual((yield* registrations.calls).length, 1)
     }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
 
-  it.effect("interrupts a renewal that is under way", () =>
+  it.effect("interrupts a renewal that is under way, also of a run that was built where nothing is interrupted", () =>
     Effect.gen(function*() {
       const interrupted = yield* Deferred.make<void>()
       const slow = Layer.succeed(TaskRegistration.TaskRegistration, {
@@ -242,10 +242,10 @@ describe("the end of a run", () => {
             : Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
       })
       const scope = yield* Scope.make()
-      const context = yield* Layer.buildWithScope(
+      const context = yield* Effect.uninterruptible(Layer.buildWithScope(
         RunTask.layer.pipe(Layer.provide([slow, Fakes.layerAgentIdentity])),
         scope
-      )
+      ))
       const waiter = yield* Effect.fork(Effect.flip(Context.get(context, RunTask.RunTask).renew(task("first"))))
       yield* Effect.yieldNow()
       yield* Effect.yieldNow()

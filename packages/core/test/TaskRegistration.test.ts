@@ -100,6 +100,27 @@ const cases: ReadonlyArray<Case> = [
     tries: 1,
     error: { status: 307 }
   },
+  {
+    name: "half of a 403",
+    faults: [{ _tag: "HalfBody", status: 403 }],
+    reason: "Status",
+    tries: 1,
+    error: { status: 403 }
+  },
+  {
+    name: "half of a 429 with Retry-After 60",
+    faults: [{ _tag: "HalfBody", status: 429, headers: { "retry-after": "60" } }],
+    reason: "Throttled",
+    tries: 1,
+    error: { status: 429, retryAfterMillis: 60_000 }
+  },
+  {
+    name: "a Retry-After of 400 digits",
+    faults: [status(429, "9".repeat(400))],
+    reason: "Throttled",
+    tries: 1,
+    error: { retryAfterMillis: Number.MAX_SAFE_INTEGER }
+  },
   { name: "one of each kind that passes", faults: [status(500), drop], tries: 3 }
 ]
 

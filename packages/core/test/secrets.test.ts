@@ -195,6 +195,13 @@ describe("no secret", () => {
     Effect.gen(function*() {
       const { pkcs8, secrets } = yield* makeWorld
       const text = Redacted.value(pkcs8)
+      for (const swapped of [text, `${text}\n`, ` ${text} `]) {
+        for (const options of [{ agentRuntimeId: swapped }, { agentRuntimeId: "agent-1", accountId: swapped }]) {
+          const made = yield* Effect.either(AgentIdentity.make({ privateKey: pkcs8, ...options }))
+          assert.isTrue(Either.isLeft(made))
+          assertClean("AgentIdentityError", shown(made), [...secrets, text.slice(8, 40)])
+        }
+      }
       const inputs = [` ${text}`, `${text}=`, `${text.slice(0, -4)}`, `-${text}`, text.replace("MC4C", "MC4D")]
       for (const input of inputs) {
         const read = AgentKey.fromPkcs8(Redacted.make(input))

@@ -134,7 +134,8 @@ export const layerProcess: Layer.Layer<ProcessServices, ProcessError> = Layer.un
 ).pipe(Layer.provide(NodeContext.layer))
 
 /**
- * Once a run: its task, and the client that signs. Provide `Layer.fresh(layerRun)` for each of several runs.
+ * Once a run: its task, and the client that signs. Give `Layer.fresh(layerRun)` to each of several runs and of several
+ * agents: it is a constant, which is built once for all that are composed of it.
  *
  * @since 0.1.0
  * @category layers

@@ -78,7 +78,12 @@ const Server = Layer.mergeAll(
   HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
 ).pipe(
   Layer.provide(record),
-  (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
+  (routes) =>
+    HttpLayerRouter.serve(routes, {
+      disableLogger: true,
+      disableListenLog: true,
+      routerConfig: AuthApi.ROUTER_CONFIG
+    }),
   Layer.provide(AgentAuthentication.layer),
   Layer.provide(AgentAssertionVerifier.layer),
   Layer.provideMerge(Layer.mergeAll(

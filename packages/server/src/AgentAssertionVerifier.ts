@@ -16,6 +16,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as AgentDirectory from "./AgentDirectory.ts"
@@ -107,6 +108,16 @@ export class AgentAssertionVerifier
 {}
 
 /**
+ * How many assertions this process has refused, by reason.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const refusals = Metric.frequency("agent_identity_assertion_refusals", {
+  description: "Assertions that were refused, by reason"
+})
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -143,9 +154,13 @@ export const make = (
         const task = yield* directory.findTask(taskId)
         if (Option.isNone(task)) return yield* refuse("UnknownTask", decoded.right)
         if (task.value.agentRuntimeId !== agentRuntimeId) return yield* refuse("ForeignTask", decoded.right)
-        if (task.value.expiresAt <= (yield* Clock.currentTimeMillis)) return yield* refuse("ExpiredTask", decoded.right)
+        if (!(task.value.expiresAt > (yield* Clock.currentTimeMillis))) {
+          return yield* refuse("ExpiredTask", decoded.right)
+        }
         return { agentRuntimeId, taskId, timestamp }
-      })
+      }).pipe(
+        Effect.tapErrorTag("AssertionRefused", ({ reason }) => Metric.update(refusals, reason))
+      )
 
     return { verify }
   })

@@ -45,6 +45,20 @@ export const Unauthorized = errorBody(
 export type Unauthorized = typeof Unauthorized.Type
 
 /**
+ * A body that is too large, or of another form.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const BadRequest = errorBody("BadRequest", 400, "invalid_request")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type BadRequest = typeof BadRequest.Type
+
+/**
  * The agent directory cannot be asked now.
  *
  * @since 0.1.0
@@ -97,6 +111,7 @@ export class AgentGroup extends HttpApiGroup.make("agent").add(
   )`/v1/agent/${HttpApiSchema.param("agent_runtime_id", Schema.String)}/task/register`
     .setPayload(TaskRegistrationRequest)
     .addSuccess(TaskRegistrationResponse)
+    .addError(BadRequest)
     .addError(Unauthorized)
     .addError(Unavailable)
 ) {}
@@ -106,3 +121,12 @@ export class AgentGroup extends HttpApiGroup.make("agent").add(
  * @category api
  */
 export class AuthApi extends HttpApi.make("AuthApi").add(AgentGroup).prefix("/api/accounts") {}
+
+/**
+ * For the router that serves it (`routerConfig`): an escaped agent runtime id is longer than the 100 characters that a
+ * router takes by default, and paths differ by case.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const ROUTER_CONFIG = { maxParamLength: 256 * 9, caseSensitive: true }

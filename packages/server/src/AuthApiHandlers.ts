@@ -6,11 +6,15 @@
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import * as SignedPayload from "@agent-identity/core/SignedPayload"
 import type * as Signing from "@agent-identity/core/Signing"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import type * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Effect from "effect/Effect"
 import * as Encoding from "effect/Encoding"
 import type * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as AgentDirectory from "./AgentDirectory.ts"
 import * as AuthApi from "./AuthApi.ts"
@@ -32,10 +36,12 @@ export const layer: Layer.Layer<
     const directory = yield* AgentDirectory.AgentDirectory
     const checkSignature = yield* AgentSignature.makeCheck(undefined)
 
-    return handlers.handle("registerTask", ({ path, payload }) =>
+    // Raw, so that nobody makes this process read more than a registration can have.
+    return handlers.handleRaw("registerTask", ({ path, request }) =>
       Effect.gen(function*() {
-        const agentRuntimeId = yield* Effect.mapError(decodeId(path.agent_runtime_id), () => invalid)
-        const signature = yield* Effect.mapError(decodeSignature(payload.signature), () => invalid)
+        const payload = yield* readPayload(request)
+        const agentRuntimeId = yield* Effect.mapError(decodeId(path.agent_runtime_id), () => "UnknownAgent" as const)
+        const signature = yield* Effect.mapError(decodeSignature(payload.signature), () => "BadSignature" as const)
         yield* checkSignature({
           agentRuntimeId,
           timestamp: payload.timestamp,
@@ -48,10 +54,23 @@ export const layer: Layer.Layer<
         Effect.tapError((error) => Effect.logDebug("Task registration refused", error)),
         Effect.mapError((error) => {
           if (error === "Stale") return stale
-          return typeof error === "object" && "_tag" in error ? AuthApi.unavailable : invalid
+          if (error === "UnknownAgent" || error === "BadSignature") return invalid
+          return "_tag" in error ? AuthApi.unavailable : error
         })
       ))
   }))
+
+/** A registration has about 160 bytes. */
+const MAX_BODY_BYTES = 1024
+
+const readPayload = (request: HttpServerRequest.HttpServerRequest) =>
+  request.json.pipe(
+    HttpIncomingMessage.withMaxBodySize(Option.some(FileSystem.Size(MAX_BODY_BYTES))),
+    Effect.flatMap(Schema.decodeUnknown(AuthApi.TaskRegistrationRequest)),
+    Effect.mapError((): AuthApi.BadRequest => ({
+      error: { code: "invalid_request", message: "The body is not JSON with the texts timestamp and signature." }
+    }))
+  )
 
 /** Standard base64 in its one spelling. */
 const decodeSignature = (text: string) =>

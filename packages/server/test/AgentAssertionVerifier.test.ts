@@ -11,7 +11,7 @@ import { NodeSigning } from "@agent-identity/node"
 import { AgentAssertionVerifier, AgentDirectory } from "@agent-identity/server"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Layer, Redacted, TestClock } from "effect"
+import { Clock, Effect, Fiber, Layer, Metric, Redacted, TestClock } from "effect"
 
 const NOW = 1_776_902_400_000
 
@@ -163,6 +163,39 @@ describe("AgentAssertionVerifier", () => {
       assert.strictEqual(yield* reasonOf(header), "BadSignature invalid_assertion")
     }).pipe(Effect.provide(over())))
 
+  it.effect("refuses whatever it is shown while its clock is broken", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(NOW)
+      const header = yield* makeHeader()
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      const broken = { ...clock, unsafeCurrentTimeMillis: () => NaN, currentTimeMillis: Effect.succeed(NaN) }
+      assert.strictEqual(yield* Effect.withClock(reasonOf(header), broken), "Stale stale_assertion")
+    }).pipe(Effect.provide(over())))
+
+  it.effect("counts what it refuses, by reason", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(NOW)
+      const count = Effect.map(
+        Metric.value(AgentAssertionVerifier.refusals),
+        ({ occurrences }) => occurrences.get("UnknownAgent") ?? 0
+      )
+      const before = yield* count
+      yield* reasonOf(yield* makeHeader({ agentRuntimeId: "agent-9" }))
+      assert.strictEqual(yield* count, before + 1)
+    }).pipe(Effect.provide(over())))
+
+  it.effect("answers the others when one that waits for the same key is interrupted", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(NOW)
+      const header = yield* makeHeader()
+      const { verify } = yield* AgentAssertionVerifier.AgentAssertionVerifier
+      const fibers = yield* Effect.forEach(Array.from({ length: 10 }), () => Effect.fork(verify(header)))
+      yield* Effect.yieldNow()
+      yield* Fiber.interruptFork(fibers[0]!)
+      const others = yield* Effect.forEach(fibers.slice(1), Fiber.join)
+      assert.deepStrictEqual(new Set(others.map((_) => _.agentRuntimeId)).size, 1)
+    }).pipe(Effect.provide(slowImport), Effect.provide(over())))
+
   it.effect("refuses an agent whose key on file is no key, without a defect", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(NOW)
@@ -189,3 +222,18 @@ describe("AgentAssertionVerifier", () => {
 })
 
 const otherKey = { seed: Redacted.make(new Uint8Array(32).fill(9)), publicKey: undefined }
+
+/** A verifier over a signing layer that takes its time to import a key. */
+const slowImport = AgentAssertionVerifier.layer.pipe(
+  Layer.provide(Layer.effect(
+    Signing.Signing,
+    Effect.map(Signing.Signing, (signing): Signing.Service => ({
+      ...signing,
+      importPublicKey: (key) =>
+        Effect.zipRight(
+          Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 20))),
+          signing.importPublicKey(key)
+        )
+    }))
+  ))
+)

@@ -5,7 +5,7 @@ import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { HttpApiClient, HttpBody, HttpClient, HttpServer } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Layer, Option, TestClock } from "effect"
+import { Clock, Effect, Either, Layer, Option, TestClock } from "effect"
 import { layerServer } from "./utils.ts"
 
 const Server = (agentRuntimeId: string, directory?: Layer.Layer<AgentDirectory.AgentDirectory>) =>
@@ -45,8 +45,21 @@ describe("the AuthAPI", () => {
       }
     }).pipe(Effect.provide(Server("agent-1"))))
 
-  for (const id of ["a/b", "a b", "a?b#c", "日本語", "%2F", "a%b", "..."]) {
-    it.effect(`knows the agent ${id} by its escaped id`, () =>
+  for (
+    const id of [
+      "a/b",
+      "a b",
+      "a?b#c",
+      "日本語",
+      "%2F",
+      "a%b",
+      "...",
+      "a".repeat(256),
+      "日".repeat(256),
+      "/".repeat(256)
+    ]
+  ) {
+    it.effect(`knows the agent ${id.slice(0, 8)} (${id.length}) by its escaped id`, () =>
       Effect.gen(function*() {
         assert.strictEqual((yield* post(id, yield* signedBody())).status, 200)
       }).pipe(Effect.provide(Server(id))))
@@ -106,9 +119,37 @@ describe("the AuthAPI", () => {
   for (const body of [{}, { timestamp: "x" }, { timestamp: 1, signature: "x" }, [], null, "x"]) {
     it.effect(`refuses the body ${JSON.stringify(body)} with 400`, () =>
       Effect.gen(function*() {
-        assert.strictEqual((yield* post("agent-1", body)).status, 400)
+        const answer = yield* post("agent-1", body)
+        assert.strictEqual(answer.status, 400)
+        assert.deepNestedInclude(answer.body, { "error.code": "invalid_request" })
       }).pipe(Effect.provide(Server("agent-1"))))
   }
+
+  const large: ReadonlyArray<readonly [what: string, padding: string]> = [
+    ["more than 1 KiB", "x".repeat(1024)],
+    ["a deep one", "[".repeat(10_000)],
+    ["50 MiB", "x".repeat(50 * 1024 * 1024)]
+  ]
+  for (const [what, padding] of large) {
+    it.effect(`refuses a body of ${what} without reading on`, () =>
+      Effect.gen(function*() {
+        const before = process.memoryUsage().rss
+        // The server may hang up on a client that goes on sending.
+        const outcome = yield* Effect.either(post("agent-1", { ...(yield* signedBody()), padding }))
+        if (Either.isRight(outcome)) assert.strictEqual(outcome.right.status, 400)
+        assert.isBelow(process.memoryUsage().rss - before, 400 * 1024 * 1024)
+        assert.strictEqual((yield* post("agent-1", yield* signedBody())).status, 200)
+      }).pipe(Effect.provide(Server("agent-1"))))
+  }
+
+  it.effect("tells paths that differ in case apart", () =>
+    Effect.gen(function*() {
+      const client = yield* HttpClient.HttpClient
+      const response = yield* client.post("/API/Accounts/v1/agent/agent-1/task/register", {
+        body: HttpBody.unsafeJson(yield* signedBody())
+      })
+      assert.strictEqual(response.status, 404)
+    }).pipe(Effect.provide(Server("agent-1"))))
 
   it.effect("answers 503 while its directory is unavailable", () =>
     Effect.gen(function*() {

@@ -39,7 +39,12 @@ export const layerServer = (directory: Layer.Layer<AgentDirectory.AgentDirectory
     HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
     HttpLayerRouter.addHttpApi(WhoAmIApi).pipe(Layer.provide(WhoAmIHandlers))
   ).pipe(
-    (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
+    (routes) =>
+      HttpLayerRouter.serve(routes, {
+        disableLogger: true,
+        disableListenLog: true,
+        routerConfig: AuthApi.ROUTER_CONFIG
+      }),
     Layer.provide(AgentAuthentication.layer),
     Layer.provide(AgentAssertionVerifier.layer),
     Layer.provideMerge(directory),

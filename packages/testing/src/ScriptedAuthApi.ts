@@ -28,7 +28,7 @@ import * as Http from "node:http"
  * - `Late`: answers as it should, after this time by its Clock
  * - `Status`: this status, with these headers and this body
  * - `Garbage`: 200, and text that is not JSON
- * - `HalfBody`: 200, half of an answer, and then the connection is gone
+ * - `HalfBody`: 200 or this status, half of an answer, and then the connection is gone
  * - `OversizedBody`: 200, and 1 MiB of JSON
  * - `Redirect`: 307 to this URL
  * - `Drop`: the connection is gone before an answer
@@ -44,7 +44,8 @@ export type Fault =
     readonly headers?: Readonly<Record<string, string>>
     readonly body?: string
   }
-  | { readonly _tag: "Garbage" | "HalfBody" | "OversizedBody" | "Drop" }
+  | { readonly _tag: "Garbage" | "OversizedBody" | "Drop" }
+  | { readonly _tag: "HalfBody"; readonly status?: number; readonly headers?: Readonly<Record<string, string>> }
   | { readonly _tag: "Redirect"; readonly location: string }
 
 /**
@@ -132,7 +133,12 @@ export const layer: Layer.Layer<
   return HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
     Layer.provide(AuthApiHandlers.layer),
     Layer.provide(HttpLayerRouter.middleware(misbehave, { global: true })),
-    (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),
+    (routes) =>
+      HttpLayerRouter.serve(routes, {
+        disableLogger: true,
+        disableListenLog: true,
+        routerConfig: AuthApi.ROUTER_CONFIG
+      }),
     Layer.provideMerge(Layer.mergeAll(Control, Urls, AgentDirectory.layerMemory)),
     Layer.provide(NodeHttpServer.layer(Http.createServer, { port: 0, host: "127.0.0.1" }))
   )
@@ -158,7 +164,11 @@ const act = <E, R>(
       return Effect.succeed(HttpServerResponse.empty({ status: 307, headers: { location: fault.location } }))
     case "HalfBody":
       return abandon(request, (response) => {
-        response.writeHead(200, { "content-type": "application/json", "content-length": "40" })
+        response.writeHead(fault.status ?? 200, {
+          "content-type": "application/json",
+          "content-length": "40",
+          ...fault.headers
+        })
         response.write("{\"task_id\":\"half", () => response.destroy())
       })
     case "Drop":

@@ -37,6 +37,9 @@ export const layer: Layer.Layer<
   )
 })).pipe(
   Layer.provide(HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer))),
-  Layer.provide([HttpLayerRouter.layer, HttpServer.layerContext]),
+  Layer.provide([
+    Layer.provide(HttpLayerRouter.layer, Layer.succeed(HttpLayerRouter.RouterConfig, AuthApi.ROUTER_CONFIG)),
+    HttpServer.layerContext
+  ]),
   Layer.provideMerge(Layer.merge(AgentDirectory.layerMemory, Fakes.layerUrlDerivation))
 )

@@ -1,11 +1,12 @@
 /** The one place that reads answers of the AuthAPI and turns what went wrong into plain data. */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
-import type * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
@@ -30,61 +31,143 @@ export const send = (
   client: HttpClient.HttpClient,
   request: HttpClientRequest.HttpClientRequest
 ): Effect.Effect<Answer, HttpClientError.HttpClientError> =>
-  withoutRedirects(client.execute(request)).pipe(
+  Effect.flatMap(fetchOptions(client), (options) => withoutRedirects(client.execute(request), options)).pipe(
+    // A client that was made to fail on a status has an answer all the same.
+    Effect.catchIf(
+      (error) => error._tag === "ResponseError" && error.reason === "StatusCode",
+      (error) => Effect.succeed((error as HttpClientError.ResponseError).response)
+    ),
     Effect.flatMap((response) =>
-      Effect.map(readBody(response), (read) => ({ status: response.status, headers: response.headers, ...read }))
+      Effect.map(
+        response.status >= 200 && response.status < 300 ? readBody(response) : readErrorBody(response),
+        (read) => ({ status: response.status, headers: response.headers, ...read })
+      )
     )
   )
 
 /** `fetch` follows redirects by itself and takes custom headers along; the other transports do not. @internal */
-export const withoutRedirects = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const withoutRedirects = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  options: RequestInit | undefined
+): Effect.Effect<A, E, R> =>
   Effect.mapInputContext(effect, (context: Context.Context<R>) => {
     const init = Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit))
-    return Context.add(context, FetchHttpClient.RequestInit, { ...init, redirect: "manual" })
+    return Context.add(context, FetchHttpClient.RequestInit, { ...options, ...init, redirect: "manual" })
   })
 
-const readBody = (response: HttpClientResponse.HttpClientResponse) =>
-  Effect.gen(function*() {
-    const chunks: Array<Uint8Array> = []
-    let length = 0
-    yield* response.stream.pipe(
-      Stream.takeUntil((chunk) => {
-        chunks.push(chunk)
-        length += chunk.length
-        return length > MAX_BODY_BYTES
-      }),
-      Stream.runDrain,
-      // `fetch` has no body at all where others have an empty one.
-      Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void)
-    )
-    const body = new Uint8Array(Math.min(length, MAX_BODY_BYTES))
-    let at = 0
-    for (const chunk of chunks) {
-      body.set(chunk.subarray(0, body.length - at), at)
-      at += Math.min(chunk.length, body.length - at)
-    }
-    return { body, complete: length <= MAX_BODY_BYTES }
+/**
+ * The options of `fetch` that the client's own layer was given, a proxy among them: ours would take their place. Only
+ * what runs inside of the client sees them, so a request is begun and interrupted before it is sent.
+ * @internal
+ */
+export const fetchOptions = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>
+): Effect.Effect<RequestInit | undefined, never, R> =>
+  Effect.suspend(() => {
+    if (learned.has(client)) return Effect.succeed(learned.get(client))
+    const probe = HttpClient.mapRequestEffect(client, () =>
+      Effect.contextWithEffect((context: Context.Context<never>) => {
+        learned.set(client, Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit)))
+        return Effect.interrupt
+      }))
+    return Effect.map(Effect.exit(probe.get("http://localhost/")), () =>
+      learned.get(client))
   })
+
+const learned = new WeakMap<object, RequestInit | undefined>()
+
+/** Platform's own register of the requests that `HttpClient.withScope` aborts, by request. */
+const scopedRequests = globalValue(
+  "@effect/platform/HttpClient/scopedRequests",
+  () => new WeakMap<HttpClientRequest.HttpClientRequest, AbortController>()
+)
+
+/** A request that is sent in the place of another is aborted with it. @internal */
+export const inPlaceOf = (
+  request: HttpClientRequest.HttpClientRequest,
+  sent: HttpClientRequest.HttpClientRequest
+): HttpClientRequest.HttpClientRequest => {
+  const controller = scopedRequests.get(request)
+  if (controller !== undefined) scopedRequests.set(sent, controller)
+  return sent
+}
+
+interface Read {
+  readonly body: Uint8Array
+  readonly complete: boolean
+}
+
+const readBody = (
+  response: HttpClientResponse.HttpClientResponse
+): Effect.Effect<Read, HttpClientError.ResponseError> =>
+  Effect.suspend(() => {
+    const chunks: Array<Uint8Array> = []
+    return Effect.map(collect(response, chunks), () => join(chunks))
+  })
+
+/** What comes of it within 5 seconds: the status has said enough. */
+const readErrorBody = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<Read> =>
+  Effect.suspend(() => {
+    const chunks: Array<Uint8Array> = []
+    return collect(response, chunks).pipe(
+      Effect.timeoutOption("5 seconds"),
+      Effect.ignore,
+      Effect.map(() => join(chunks))
+    )
+  })
+
+const collect = (response: HttpClientResponse.HttpClientResponse, chunks: Array<Uint8Array>) => {
+  let length = 0
+  return response.stream.pipe(
+    Stream.takeUntil((chunk) => {
+      chunks.push(chunk)
+      length += chunk.length
+      return length > MAX_BODY_BYTES
+    }),
+    Stream.runDrain,
+    // `fetch` has no body at all where others have an empty one.
+    Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void)
+  )
+}
+
+const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
+  const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+  const body = new Uint8Array(Math.min(length, MAX_BODY_BYTES))
+  let at = 0
+  for (const chunk of chunks) {
+    body.set(chunk.subarray(0, body.length - at), at)
+    at += Math.min(chunk.length, body.length - at)
+  }
+  return { body, complete: length <= MAX_BODY_BYTES }
+}
 
 /**
  * The start of an answer, fit for an error: without what we sent and without anything that looks like a credential.
  * @internal
  */
 export const excerpt = (body: Uint8Array, sent: ReadonlyArray<string>): string => {
-  // JSON has more than one spelling for what was sent.
-  let text = new TextDecoder().decode(body)
+  const text = new TextDecoder().decode(body)
+    // JSON has more than one spelling for what was sent.
     .replaceAll("\\/", "/")
     .replace(/\\u00([2-7][0-9a-f])/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)))
-  for (const value of sent) text = text.replaceAll(value, "<redacted>")
-  return Text.truncate(
-    text
-      .replace(/\b(Bearer|AgentAssertion)\s+[^\s"',;]+/gi, "$1 <redacted>")
-      // Base64 of JSON begins with `eyJ`, a personal access token with `at-`. Whole words, so that it stays linear.
-      .replace(/[\w.~-]+/g, (word) => word.startsWith("at-") || word.includes("eyJ") ? "<redacted>" : word)
-      // A terminal would obey them.
-      .replace(/\p{Cc}/gu, " "),
-    MAX_EXCERPT_LENGTH
-  )
+    .replace(/\b(Bearer|AgentAssertion)(?:\s|%20|\\[nrt"]|["':])+[^\s"',;\\]+/gi, "$1 <redacted>")
+    // Base64 of JSON begins with `eyJ`, a personal access token with `at-`. Whole words, so that it stays linear.
+    .replace(/[\w.~-]+/g, (word) => word.startsWith("at-") || word.includes("eyJ") ? "<redacted>" : word)
+    .replace(/[\w+/=%-]+/g, (word) => sent.some((value) => shares(word, value)) ? "<redacted>" : word)
+    // A terminal would obey them.
+    .replace(/\p{Cc}/gu, " ")
+  return Text.truncate(text, MAX_EXCERPT_LENGTH)
+}
+
+/** Whether 16 characters in a row of the value stand in the word, in either alphabet of base64, percent-encoded or not. */
+const shares = (word: string, value: string): boolean => {
+  const plain = (text: string) => text.replaceAll("-", "+").replaceAll("_", "/")
+  const whole = plain(word.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))))
+  const wanted = plain(value)
+  for (let at = 0; at + Math.min(16, wanted.length) <= wanted.length; at++) {
+    if (whole.includes(wanted.slice(at, at + 16))) return true
+  }
+  return false
 }
 
 /**
@@ -94,7 +177,7 @@ export const excerpt = (body: Uint8Array, sent: ReadonlyArray<string>): string =
 export const retryAfter = (headers: Answer["headers"], now: number): number | undefined => {
   const value = headers["retry-after"]?.trim()
   if (value === undefined) return undefined
-  if (/^\d+$/.test(value)) return Number(value) * 1000
+  if (/^\d+$/.test(value)) return Math.min(Number(value) * 1000, Number.MAX_SAFE_INTEGER)
   // Every form of HTTP date begins with the day's name; `Date.parse` makes a date of `-5` and `1.5` too.
   const date = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(value) ? Date.parse(value) : NaN
   return Number.isNaN(date) ? undefined : Math.max(0, date - now)

@@ -8,7 +8,7 @@ const excerpt = (body: string, sent: ReadonlyArray<string> = []): string => Http
 
 describe("excerpt", () => {
   it("quotes what is harmless as it stands", () => {
-    const body = "{\"error\":\"no such agent\",\"at\":\"2026-04-23T00:00:00Z\",\"format\":\"cat-at\",\"bearer\":1}"
+    const body = "{\"error\":\"no such agent\",\"at\":\"2026-04-23T00:00:00Z\",\"format\":\"cat-at\"}"
     assert.strictEqual(excerpt(body), body)
     assert.strictEqual(excerpt(""), "")
   })
@@ -17,6 +17,9 @@ describe("excerpt", () => {
   const scrubbed: ReadonlyArray<readonly [name: string, body: string, quoted: string]> = [
     ["a bearer token", `got Bearer ${secret}, refused`, "got Bearer <redacted>, refused"],
     ["a bearer token in JSON", `{"auth":"Bearer ${secret}"}`, "{\"auth\":\"Bearer <redacted>\"}"],
+    ["a bearer token in quotes", `Bearer "${secret}"`, "Bearer <redacted>\""],
+    ["a bearer token behind an escape", `{"a":"Bearer\\t${secret}"}`, "{\"a\":\"Bearer <redacted>\"}"],
+    ["a bearer token in a query", `a=Bearer%20${secret}`, "a=Bearer <redacted>"],
     ["a scheme in other case", `bEARER\t ${secret};`, "bEARER <redacted>;"],
     ["an assertion", `AgentAssertion ${secret}`, "AgentAssertion <redacted>"],
     ["every one of several", `Bearer ${secret} Bearer ${secret}`, "Bearer <redacted> Bearer <redacted>"],
@@ -40,6 +43,13 @@ describe("excerpt", () => {
     const sent = "+GlrOKR/FHxx=="
     const escaped = sent.replace(/[+/=]/g, (_) => `\\u00${_.charCodeAt(0).toString(16).toUpperCase()}`)
     assert.strictEqual(excerpt(`{"echo":"${escaped}"}`, [sent]), "{\"echo\":\"<redacted>\"}")
+  })
+
+  it("hides what was sent in another alphabet, without its padding, percent-encoded, or in part", () => {
+    const sent = "+GlrOKR/FHxxhkmOhg5hj19+5O7hM2MgxNrgTfRgIX8CYn13AJESv5yXkwwUC9jDd8cvQRMu1f8Pybf6/LBgDw=="
+    const url = sent.replaceAll("+", "-").replaceAll("/", "_")
+    const spellings = [sent, url, url.slice(0, 86), sent.slice(0, 80), sent.slice(20), encodeURIComponent(sent)]
+    for (const echoed of spellings) assert.strictEqual(excerpt(`a ${echoed} b`, [sent]), "a <redacted> b")
   })
 
   it("quotes no control characters, which a terminal would obey", () => {

@@ -40,11 +40,14 @@ export const makeCheck = (options: { readonly skew?: Duration.DurationInput | un
       Effect.gen(function*() {
         const signedAt = Timestamp.parse(signed.timestamp)
         const now = yield* Clock.currentTimeMillis
-        if (signedAt === undefined || Math.abs(now - signedAt) > skew) return yield* Effect.fail("Stale" as const)
+        // Written so that a clock that says NaN refuses.
+        if (signedAt === undefined || !(Math.abs(now - signedAt) <= skew)) return yield* Effect.fail("Stale" as const)
         const agent = yield* directory.findAgent(signed.agentRuntimeId)
         if (Option.isNone(agent)) return yield* Effect.fail("UnknownAgent" as const)
         const verifier = yield* verifiers.get(Encoding.encodeBase64(agent.value.publicKey)).pipe(
-          Effect.mapError(() => "BadSignature" as const)
+          Effect.mapError(() => "BadSignature" as const),
+          // One request that is aborted would interrupt all that wait for the same key.
+          Effect.uninterruptible
         )
         if (!(yield* verifier.verify(signed.payload, signed.signature))) {
           return yield* Effect.fail("BadSignature" as const)
