@@ -47,10 +47,12 @@ const program = Effect.gen(function*() {
   const tasks = yield* Effect.forEach([...names, ...names], (name) => asAgent(name, task), { concurrency: "unbounded" })
   yield* Console.log(`200 requests of 100 agents: ${new Set(tasks).size} tasks`)
 
-  const first = yield* asAgent("agent-0", task)
+  const first = yield* asAgent("agent-0", AgentAssertion.AgentAssertion)
+  const firstTask = (yield* first.current).taskId
   yield* Runs.invalidate("agent-0")
-  const second = yield* asAgent("agent-0", task)
-  yield* Console.log(`evicted: ${first === second ? "the same run" : "another run, with a task of its own"}`)
+  yield* Console.log(`evicted: ${(yield* Effect.flip(first.current)).message}`)
+  const secondTask = yield* asAgent("agent-0", task)
+  yield* Console.log(`used again: ${firstTask === secondTask ? "the same run" : "another run, with a task of its own"}`)
 
   const unknown = yield* Effect.flip(asAgent("agent-new", task))
   yield* Console.log(
