@@ -1,15 +1,20 @@
 /**
  * A stand-in for every service of `@agent-identity/core`: no network, no cryptography, the same answers every time.
  *
- * The signer, the identity, the URLs and the registration are fakes; the services above them are the real ones over
+ * The signer, tokens, the identity, the URLs and the registration are fakes; the services above them are the real ones over
  * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`.
  *
  * @since 0.1.0
  */
+import { AccountId } from "@agent-identity/core/AccountId"
 import * as AgentAssertion from "@agent-identity/core/AgentAssertion"
 import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
+import * as AgentIdentityJwt from "@agent-identity/core/AgentIdentityJwt"
 import * as AgentKey from "@agent-identity/core/AgentKey"
+import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import type * as Environment from "@agent-identity/core/Environment"
+import * as Jwks from "@agent-identity/core/Jwks"
+import * as PlanType from "@agent-identity/core/PlanType"
 import * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as RunAuth from "@agent-identity/core/RunAuth"
 import * as RunTask from "@agent-identity/core/RunTask"
@@ -87,7 +92,9 @@ export const layerSigningFails: Layer.Layer<Signing.Signing> = Layer.effect(
   }))
 ).pipe(Layer.provide(layerSigning))
 
-const privateKey = AgentKey.toPkcs8({ seed: Redacted.make(new Uint8Array(32).fill(7)), publicKey: undefined })
+const key: AgentKey.AgentKey = { seed: Redacted.make(new Uint8Array(32).fill(7)), publicKey: undefined }
+
+const privateKey = AgentKey.toPkcs8(key)
 
 /**
  * The agent `AGENT_RUNTIME_ID`, without an account where none is given.
@@ -134,6 +141,54 @@ export const layerUrlDerivationWith = (
  * @category layers
  */
 export const layerUrlDerivation: Layer.Layer<UrlDerivation.UrlDerivation> = Layer.orDie(layerUrlDerivationWith({}))
+
+/**
+ * A key set without a key: no token verifies with it.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerJwks: Layer.Layer<Jwks.Jwks> = Layer.succeed(Jwks.Jwks, { find: () => Effect.succeed([]) })
+
+/**
+ * Takes every token for one of the fake agent, of the account `account-fake`, that expires in the year 9999. Nothing is
+ * verified.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentIdentityJwt: Layer.Layer<AgentIdentityJwt.AgentIdentityJwt> = Layer.succeed(
+  AgentIdentityJwt.AgentIdentityJwt,
+  {
+    verify: () =>
+      Effect.succeed({
+        issuer: AgentIdentityJwt.ISSUER,
+        audience: AgentIdentityJwt.AUDIENCE,
+        issuedAt: 0,
+        expiresAt: 253_402_300_799,
+        agentRuntimeId: AgentRuntimeId.make(AGENT_RUNTIME_ID),
+        accountId: AccountId.make("account-fake"),
+        chatgptUserId: "user-fake",
+        email: undefined,
+        plan: PlanType.fromClaim("pro"),
+        fedramp: false,
+        key
+      })
+  }
+)
+
+/**
+ * Refuses every token for this reason.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentIdentityJwtFails = (
+  reason: AgentIdentityJwt.AgentIdentityJwtError["reason"]
+): Layer.Layer<AgentIdentityJwt.AgentIdentityJwt> =>
+  Layer.succeed(AgentIdentityJwt.AgentIdentityJwt, {
+    verify: () => new AgentIdentityJwt.AgentIdentityJwtError({ reason, detail: "a fake" })
+  })
 
 /**
  * What the fake registration was asked for, and a way to make it fail.
@@ -265,6 +320,8 @@ export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Provide
  */
 export const layer: Layer.Layer<
   | Signing.Signing
+  | Jwks.Jwks
+  | AgentIdentityJwt.AgentIdentityJwt
   | AgentIdentity.AgentIdentity
   | UrlDerivation.UrlDerivation
   | TaskRegistration.TaskRegistration
@@ -277,7 +334,14 @@ export const layer: Layer.Layer<
   Layer.provideMerge(RunAuth.layer),
   Layer.provideMerge(AgentAssertion.layer),
   Layer.provideMerge(RunTask.layer),
-  Layer.provideMerge(Layer.mergeAll(layerAgentIdentity, layerUrlDerivation, layerTaskRegistration, layerSigning)),
+  Layer.provideMerge(Layer.mergeAll(
+    layerAgentIdentity,
+    layerUrlDerivation,
+    layerTaskRegistration,
+    layerSigning,
+    layerJwks,
+    layerAgentIdentityJwt
+  )),
   Layer.orDie
 )
 

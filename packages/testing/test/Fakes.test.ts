@@ -2,6 +2,7 @@ import * as Core from "@agent-identity/core"
 import {
   AgentAssertion,
   AgentIdentity,
+  AgentIdentityJwt,
   AgentKey,
   AssertionHeader,
   ProviderAuth,
@@ -169,6 +170,29 @@ describe("the fakes", () => {
         Fakes.layerRunAuthBearer("token-1")
       )
       assert.deepInclude(credential, { _tag: "Bearer", reason: "a fake" })
+    }))
+
+  it.effect("take every token for the fake agent's, or none", () =>
+    Effect.gen(function*() {
+      const token = Redacted.make("any")
+      const Identity = AgentIdentity.layerJwt(token).pipe(Layer.provide(Fakes.layerSigning))
+      const identity = yield* Effect.provide(
+        AgentIdentity.AgentIdentity,
+        Layer.provide(Identity, Fakes.layerAgentIdentityJwt)
+      )
+      assert.strictEqual(identity.agentRuntimeId, "agent-fake")
+      assert.strictEqual(identity.account?.id, "account-fake")
+      const refused = Layer.provide(Identity, Fakes.layerAgentIdentityJwtFails("Expired"))
+      assert.propertyVal(yield* Effect.flip(Effect.provide(AgentIdentity.AgentIdentity, refused)), "reason", "Expired")
+      const unknown = Identity.pipe(
+        Layer.provide(AgentIdentityJwt.layer),
+        Layer.provide(Fakes.layerJwks)
+      )
+      assert.propertyVal(
+        yield* Effect.flip(Effect.provide(AgentIdentity.AgentIdentity, unknown)),
+        "reason",
+        "Malformed"
+      )
     }))
 
   it.effect("import keys as the real layers do: a key of its own, and no other", () =>
