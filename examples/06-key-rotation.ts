@@ -36,4 +36,4 @@ const program = Effect.gen(function*() {
   yield* Console.log("A token of the first key is still verified.")
 })
 
-program.pipe(Effect.provide(Verifier), Effect.provide(TestContext.TestContext), NodeRuntime.runMain())
+program.pipe(Effect.provide(Layer.provideMerge(Verifier, TestContext.TestContext)), NodeRuntime.runMain())
