@@ -93,13 +93,16 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
       if (url === undefined || party === "Foreign") return client.execute(request)
       const refuse = (reason: ProviderAuthError["reason"], detail: string, cause?: RunTaskError) =>
         new ProviderAuthError({ reason, method: request.method, url: url.origin + url.pathname, detail, cause })
-      if (party === "Ambiguous") {
-        return refuse("AmbiguousUrl", "its path has an empty or climbing segment or a broken escape; it was not sent")
-      }
       return auth.current.pipe(
         Effect.mapError((error) => refuse("NoCredential", error.message, error)),
         Effect.flatMap((credential): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
           if (credential._tag === "None") return client.execute(request)
+          if (party === "Ambiguous") {
+            return refuse(
+              "AmbiguousUrl",
+              "its path has an empty or climbing segment or a broken escape; it was not sent"
+            )
+          }
           if (Headers.has(request.headers, "authorization")) {
             return refuse(
               "AuthorizationPresent",

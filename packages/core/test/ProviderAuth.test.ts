@@ -261,7 +261,7 @@ describe("ProviderAuth.authorize", () => {
       const bearer = yield* over(Fakes.layerRunAuthBearer("token-1"))
       assert.strictEqual(bearer.sent[0]!.headers.authorization, "Bearer token-1")
       const none = yield* over(RunAuth.layerNone("a local model"))
-      assert.deepStrictEqual(signed(none.sent[0]), [])
+      assert.deepStrictEqual(none.sent.map(signed), [[]])
     }))
 
   it.effect("signs every retry, and every second anew", () =>
