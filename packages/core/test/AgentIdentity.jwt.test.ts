@@ -21,24 +21,10 @@ import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { HttpClient } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import {
-  Cause,
-  Config,
-  ConfigProvider,
-  Context,
-  Effect,
-  Either,
-  Exit,
-  Layer,
-  Logger,
-  LogLevel,
-  Redacted,
-  TestClock,
-  Tracer
-} from "effect"
-import { inspect } from "node:util"
+import { Cause, Config, ConfigProvider, Context, Effect, Either, Exit, Layer, Redacted, TestClock } from "effect"
 import { hex, toHex, vector } from "./fixtures.ts"
 import { type Claims, goodClaims, keySet, makeKey, mint, sign, unsigned } from "./issuer.ts"
+import { assertClean, observer, shown, spellings } from "./leaks.ts"
 import { driven } from "./utils.ts"
 
 const [issuer, other] = await Promise.all([makeKey("issuer"), makeKey("other")])
@@ -385,25 +371,6 @@ describe("a token that expires during a run", () => {
     }).pipe(Effect.provide(Server)))
 })
 
-/** Every way in which a value is usually shown. */
-const shown = (value: unknown): string =>
-  [
-    inspect(value, { depth: Infinity, showHidden: true, maxArrayLength: null, maxStringLength: null }),
-    inspect(value, { depth: 8, customInspect: false, maxArrayLength: null, maxStringLength: null }),
-    Either.getOrElse(Either.try(() => JSON.stringify(value) ?? ""), () => ""), // A circular value shows nothing.
-    String(value)
-  ].join("\n")
-
-/** A secret in the spellings that a printer may give it. */
-const spellings = (bytes: Uint8Array): ReadonlyArray<string> => [
-  Buffer.from(bytes).toString("hex"),
-  Buffer.from(bytes).toString("base64").replace(/=+$/, ""),
-  Buffer.from(bytes).toString("base64url"),
-  Array.from(bytes).join(","),
-  Array.from(bytes).join(", "),
-  Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ")
-]
-
 /** Every piece of a text that an excerpt of 32 characters would hold. */
 const pieces = (text: string): ReadonlyArray<string> =>
   Array.from({ length: Math.ceil(text.length / 8) }, (_, index) => text.slice(index * 8, index * 8 + 24))
@@ -429,61 +396,6 @@ const makeSecret = Effect.gen(function*() {
 
 /** The header says nothing; the other two parts are secret as a whole and in pieces. */
 const secretsOf = (token: string): ReadonlyArray<string> => [token, ...token.split(".").slice(1).flatMap(pieces)]
-
-const assertClean = (what: string, text: string, secrets: ReadonlyArray<string>) => {
-  assert.isAbove(text.length, 0)
-  for (const secret of secrets) {
-    const at = text.indexOf(secret)
-    assert.strictEqual(at, -1, `${what} shows a secret: ${text.slice(Math.max(0, at - 60), at)}<here>`)
-  }
-}
-
-/** Keeps all log lines and spans of an effect. */
-const observer = () => {
-  const lines: Array<string> = []
-  const spans: Array<string> = []
-  const logger = Logger.make((entry) =>
-    lines.push(shown(entry.message), shown(Array.from(entry.annotations)), Cause.pretty(entry.cause))
-  )
-  const tracer = Tracer.make({
-    span: (name, parent, context, links, startTime, kind) => {
-      const attributes = new Map<string, unknown>()
-      const span: Tracer.Span = {
-        _tag: "Span",
-        name,
-        spanId: `span-${spans.length}`,
-        traceId: "trace",
-        parent,
-        context,
-        status: { _tag: "Started", startTime },
-        attributes,
-        links,
-        sampled: true,
-        kind,
-        end: (_, exit) =>
-          spans.push(
-            name,
-            shown(Array.from(attributes)),
-            Exit.isFailure(exit) ? shown(exit.cause) + Cause.pretty(exit.cause) : ""
-          ),
-        attribute: (name, value) => attributes.set(name, value),
-        event: (name, _, attributes) => spans.push(name, shown(attributes)),
-        addLinks: () => undefined
-      }
-      return span
-    },
-    context: (f) => f()
-  })
-  const observe = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-    effect.pipe(
-      Effect.withSpan("app"),
-      Effect.withTracer(tracer),
-      Effect.withTracerEnabled(true),
-      Effect.provide(Logger.add(logger)),
-      Logger.withMinimumLogLevel(LogLevel.All)
-    )
-  return { lines, spans, observe }
-}
 
 describe("no secret of a token", () => {
   it.effect("is in a service, a value, a log line, a span, or on the wire of a run", () =>

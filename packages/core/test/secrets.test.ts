@@ -19,35 +19,8 @@ import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Either, Exit, Layer, Logger, LogLevel, Option, Redacted, Tracer } from "effect"
-import { inspect } from "node:util"
-
-/** Every way in which a value is usually shown. */
-const shown = (value: unknown): string =>
-  [
-    inspect(value, { depth: Infinity, showHidden: true, maxArrayLength: null, maxStringLength: null }),
-    inspect(value, { depth: 8, customInspect: false, maxArrayLength: null, maxStringLength: null }),
-    safeJson(value),
-    String(value)
-  ].join("\n")
-
-const safeJson = (value: unknown): string => {
-  try {
-    return JSON.stringify(value) ?? ""
-  } catch {
-    return "" // A circular value shows nothing.
-  }
-}
-
-/** A secret in the spellings that a printer may give it. */
-const spellings = (bytes: Uint8Array): ReadonlyArray<string> => [
-  Buffer.from(bytes).toString("hex"),
-  Buffer.from(bytes).toString("base64").replace(/=+$/, ""),
-  Buffer.from(bytes).toString("base64url"),
-  Array.from(bytes).join(","),
-  Array.from(bytes).join(", "),
-  Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ")
-]
+import { Effect, Either, Layer, Option, Redacted } from "effect"
+import { assertClean, observer, shown, spellings } from "./leaks.ts"
 
 const makeWorld = Effect.gen(function*() {
   const key = yield* AgentKey.generate()
@@ -59,43 +32,7 @@ const makeWorld = Effect.gen(function*() {
     ...spellings(Buffer.from(Redacted.value(pkcs8), "base64"))
   ]
 
-  const lines: Array<string> = []
-  const spans: Array<unknown> = []
-  const logger = Logger.make((entry) =>
-    lines.push(shown(entry.message), shown(Array.from(entry.annotations)), Cause.pretty(entry.cause))
-  )
-  const tracer = Tracer.make({
-    span: (name, parent, context, links, startTime, kind) => {
-      const attributes = new Map<string, unknown>()
-      const span: Tracer.Span = {
-        _tag: "Span",
-        name,
-        spanId: `span-${spans.length}`,
-        traceId: "trace",
-        parent,
-        context,
-        status: { _tag: "Started", startTime },
-        attributes,
-        links,
-        sampled: true,
-        kind,
-        end: (_, exit) =>
-          spans.push(name, Array.from(attributes), Exit.isFailure(exit) ? Cause.pretty(exit.cause) : ""),
-        attribute: (name, value) => attributes.set(name, value),
-        event: (name, _, attributes) => spans.push(name, attributes),
-        addLinks: () => undefined
-      }
-      return span
-    },
-    context: (f) => f()
-  })
-  const observe = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-    effect.pipe(
-      Effect.withTracer(tracer),
-      Effect.withTracerEnabled(true),
-      Effect.provide(Logger.add(logger)),
-      Logger.withMinimumLogLevel(LogLevel.All)
-    )
+  const { lines, observe, spans } = observer()
 
   const Identity = Layer.effect(
     AgentIdentity.AgentIdentity,
@@ -106,21 +43,9 @@ const makeWorld = Effect.gen(function*() {
       return identity
     })
   )
-  const World = Run.layer.pipe(
-    Layer.provideMerge(Identity),
-    Layer.provideMerge(Scripted.layer),
-    Layer.provideMerge(NodeSigning.layer),
-    Layer.provide(NodeHttpClient.layerUndici)
-  )
+  const World = Run.layer.pipe(Layer.provideMerge(Identity), Layer.provide(NodeHttpClient.layerUndici))
   return { key, pkcs8, secrets, lines, spans, observe, World }
 })
-
-const assertClean = (what: string, text: string, secrets: ReadonlyArray<string>) => {
-  for (const secret of secrets) {
-    const at = text.indexOf(secret)
-    assert.strictEqual(at, -1, `${what} shows a secret: ${text.slice(Math.max(0, at - 60), at)}<here>`)
-  }
-}
 
 describe("no secret", () => {
   it.effect("is in a service, a value, a log line, a span, a response or an error of a run", () =>
@@ -174,7 +99,7 @@ describe("no secret", () => {
             if (name === "present") assertClean(name, shown((value as { readonly cause: unknown }).cause), all)
           }
           assertClean("a log line", lines.join("\n"), all)
-          assertClean("a span", spans.map(shown).join("\n"), [...all, "of-the-app"])
+          assertClean("a span", spans.join("\n"), [...all, "of-the-app"])
           assert.isAbove(lines.length, 0)
           assert.include(shown(spans), "http.request.header.authorization")
           assert.include(shown(spans), "TaskRegistration.register")
