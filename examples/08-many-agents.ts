@@ -33,8 +33,10 @@ class Runs extends LayerMap.Service<Runs>()("Runs", {
 
 /** A build that failed stays in the map: drop it, so that the next request of this agent starts over. */
 const asAgent = <A, E, R>(agent: string, effect: Effect.Effect<A, E, R>) =>
-  Effect.provide(effect, Runs.get(agent)).pipe(
-    Effect.tapErrorCause(() => Runs.invalidate(agent))
+  Runs.runtime(agent).pipe(
+    Effect.tapErrorCause(() => Runs.invalidate(agent)),
+    Effect.flatMap((runtime) => Effect.provide(effect, runtime)),
+    Effect.scoped
   )
 
 const task = Effect.flatMap(AgentAssertion.AgentAssertion, (_) => Effect.map(_.current, ({ taskId }) => taskId))
@@ -53,6 +55,12 @@ const program = Effect.gen(function*() {
   yield* Console.log(`evicted: ${(yield* Effect.flip(first.current)).message}`)
   const secondTask = yield* asAgent("agent-0", task)
   yield* Console.log(`used again: ${firstTask === secondTask ? "the same run" : "another run, with a task of its own"}`)
+
+  const before = yield* asAgent("agent-1", task)
+  yield* Effect.ignore(asAgent("agent-1", Effect.fail("the app's own error")))
+  yield* Console.log(
+    `an error of the app: ${before === (yield* asAgent("agent-1", task)) ? "the same run" : "another run"}`
+  )
 
   const unknown = yield* Effect.flip(asAgent("agent-new", task))
   yield* Console.log(

@@ -25,7 +25,7 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
   ],
   "07-many-runs.ts": [/^first: 200 with task-/m, /^second: 200 with task-/m, /^third: 200 with task-/m],
   "08-many-agents.ts": [
-    /100 agents: 100 tasks\nevicted: .*its scope is closed\nused again: another run/,
+    /100 agents: 100 tasks\nevicted: .*its scope is closed\nused again: another run.*\nan error of the app: the same run\n/,
     /before it is registered: status 401\nat once after it: a task\n/
   ]
 }

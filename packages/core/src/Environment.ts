@@ -218,8 +218,8 @@ export const fromOverrides = (
   })
 
 /**
- * The URL of an issuer's key set: below a ChatGPT backend (`/backend-api` in its path) it is
- * `/wham/agent-identities/jwks`, elsewhere `/agent-identities/jwks`.
+ * The URL of an issuer's key set: below a ChatGPT backend (`/backend-api` in its path; the reference client looks at the
+ * host too) it is `/wham/agent-identities/jwks`, elsewhere `/agent-identities/jwks`.
  *
  * @since 0.1.0
  * @category combinators
@@ -382,12 +382,19 @@ const below = (base: URL, path: string): URL => {
 
 const acceptedBases = `Give one of ${knownBases.map((row) => row.base).join(", ")}, or name all bases of a custom one.`
 
-/** A refused base may hold a password, with an `@` or `#` in it: what is shown begins behind the last `@`. */
+/**
+ * A refused base may hold a password, with an `@` or `#` in it: what is shown begins behind the last `@`. What is no URL
+ * may be a key or a token, where variables were swapped.
+ */
 const refuse = (reason: UrlDerivationError["reason"], input: string, hint: string) =>
   Either.left(
     new UrlDerivationError({
       reason,
-      input: reason === "InvalidId" ? input : Text.truncate(input.replace(/^.*@/s, "").replace(/[?#].*$/s, ""), 128),
+      input: reason === "InvalidId" || input === ""
+        ? input
+        : /^\s*https?:/i.test(input)
+        ? Text.truncate(input.replace(/^.*@/s, "").replace(/[?#].*$/s, ""), 128)
+        : "a value that is no URL",
       hint
     })
   )

@@ -2,8 +2,8 @@
  * The public keys of a token issuer, looked up by `kid`.
  *
  * The policy of the remote layers follows `jose`'s remote key set: a set is kept for 10 minutes; an unknown `kid`
- * fetches it again, at most once in 30 seconds; one fetch at a time, 10 seconds long at most; no redirects, status 200
- * only, 64 KiB at most; a failure is not kept.
+ * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds; no redirects, status
+ * 200 only, 64 KiB at most; a failure is not kept: while there is no set that is young enough, every look-up asks.
  *
  * @since 0.1.0
  */
@@ -116,9 +116,9 @@ export const makeRemote = (
     const find = (kid: string) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
-        if (set === undefined || now - set.fetchedAt >= MAX_AGE) return withKid(yield* fetch, kid)
+        if (set === undefined || !within(set.fetchedAt, MAX_AGE, now)) return withKid(yield* fetch, kid)
         const found = withKid(set.keys, kid)
-        if (found.length > 0 || now - set.fetchedAt < COOLDOWN || now - failedAt < COOLDOWN) return found
+        if (found.length > 0 || within(set.fetchedAt, COOLDOWN, now) || within(failedAt, COOLDOWN, now)) return found
         return withKid(yield* fetch, kid)
       })
 
@@ -234,6 +234,9 @@ export const layerConfig = (
   )
 
 const makeStatic = (keys: ReadonlyArray<Jwk>): Service => ({ find: (kid) => Effect.succeed(withKid(keys, kid)) })
+
+/** False where the clock was set back: then nothing is known of how old something is. */
+const within = (since: number, span: number, now: number): boolean => now >= since && now - since < span
 
 /** Never by property access: a `kid` comes from whoever wrote the token. */
 const withKid = (keys: ReadonlyArray<Jwk>, kid: string): ReadonlyArray<Jwk> => keys.filter((key) => key.kid === kid)

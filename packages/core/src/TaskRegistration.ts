@@ -180,6 +180,8 @@ export const make: Effect.Effect<
 
     return attempt.pipe(
       Effect.retry(Retry.policy<TaskRegistrationError>()),
+      // Its waits too: a layer may be built where nothing is interrupted.
+      Effect.interruptible,
       Effect.timeoutFail({
         duration: "75 seconds",
         onTimeout: () => fail("Timeout", "no task within 75 seconds over all attempts")
@@ -208,8 +210,7 @@ export const layer: Layer.Layer<
 > = Layer.effect(TaskRegistration, make)
 
 /**
- * Answers with a task that is known, and goes to the AuthAPI only when that one is to be replaced; the one that replaces
- * it is known from then on.
+ * Answers the first run with a task that is known; everything else goes to the AuthAPI.
  *
  * @since 0.1.0
  * @category layers
@@ -218,14 +219,14 @@ export const layerStored = (taskId: TaskId): Layer.Layer<TaskRegistration, never
   Layer.effect(
     TaskRegistration,
     Effect.map(TaskRegistration, ({ register }): Service => {
-      let stored = taskId
+      let given = false
       return {
         register: (stale) =>
-          Effect.suspend(() =>
-            Option.contains(stale, stored)
-              ? Effect.tap(register(stale), (renewed) => Effect.sync(() => void (stored = renewed)))
-              : Effect.succeed(stored)
-          )
+          Effect.suspend(() => {
+            if (given || Option.isSome(stale)) return register(stale)
+            given = true
+            return Effect.succeed(taskId)
+          })
       }
     })
   )

@@ -1,5 +1,5 @@
 import { Jwks, UrlDerivation } from "@agent-identity/core"
-import { FileSystem, type HttpClient, Path } from "@effect/platform"
+import { FileSystem, HttpClient, HttpClientResponse, Path } from "@effect/platform"
 import { NodeContext, NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import {
@@ -254,6 +254,42 @@ describe("a remote key set", () => {
       assert.notProperty(server.headers[0]!, "authorization")
       assert.notInclude(shown([server.requests, server.headers]), "secret-kid")
     }).pipe(Effect.provide(undici)))
+})
+
+describe("a key set whose surroundings misbehave", () => {
+  it.effect("is fetched again when the clock was set back", () =>
+    Effect.gen(function*() {
+      let fetches = 0
+      const client = HttpClient.make((request) =>
+        Effect.sync(() => {
+          fetches++
+          return HttpClientResponse.fromWeb(request, Response.json({ keys: [] }))
+        })
+      )
+      const { find } = yield* Effect.provideService(
+        Jwks.makeRemote(Effect.succeed(new URL("https://issuer.test/jwks"))),
+        HttpClient.HttpClient,
+        client
+      )
+      yield* TestClock.setTime(86_400_000)
+      yield* find("a")
+      yield* find("a")
+      assert.strictEqual(fetches, 1)
+      yield* TestClock.setTime(3_600_000)
+      yield* find("a")
+      assert.strictEqual(fetches, 2)
+    }))
+
+  it.effect("times out also where its layer is built in a region that nothing interrupts", () =>
+    Effect.gen(function*() {
+      const service = yield* Effect.uninterruptible(Effect.provideService(
+        Jwks.makeRemote(Effect.succeed(new URL("https://issuer.test/jwks"))),
+        HttpClient.HttpClient,
+        HttpClient.make(() => Effect.never)
+      ))
+      const error = yield* driven(Effect.flip(service.find("a")))
+      assert.strictEqual(error.reason, "Timeout")
+    }))
 })
 
 describe("the keys of a set", () => {

@@ -1,9 +1,10 @@
-import { AgentIdentity, AgentKey, SealedBox, Signing, TaskId, TaskRegistration } from "@agent-identity/core"
+import { AgentIdentity, AgentKey, RunTask, SealedBox, Signing, TaskId, TaskRegistration } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
+import { HttpClient } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Either, Encoding, Layer, Logger, Metric, Option, TestClock } from "effect"
 import { driven, transports } from "./utils.ts"
@@ -263,19 +264,27 @@ describe("TaskRegistration", () => {
       Layer.provide(undici)
     ))))
 
-  it.effect("layerStored registers only what replaces the stored task, and keeps that", () =>
+  it.effect("layerStored gives the stored task to the first run, and to no other", () =>
     Effect.gen(function*() {
       const registration = yield* TaskRegistration.TaskRegistration
-      const stored = TaskId.TaskId.make("stored")
-      assert.strictEqual(yield* registration.register(Option.none()), stored)
-      assert.strictEqual(yield* registration.register(Option.some(TaskId.TaskId.make("another"))), stored)
-      assert.strictEqual(yield* registration.register(Option.some(stored)), "task-1")
-      assert.strictEqual(yield* registration.register(Option.some(stored)), "task-1")
+      assert.strictEqual(yield* registration.register(Option.none()), "stored")
       assert.strictEqual(yield* registration.register(Option.none()), "task-1")
-      assert.strictEqual(yield* registration.register(Option.some(TaskId.TaskId.make("task-1"))), "task-2")
+      assert.strictEqual(yield* registration.register(Option.some(TaskId.TaskId.make("stored"))), "task-2")
     }).pipe(Effect.provide(
       TaskRegistration.layerStored(TaskId.TaskId.make("stored")).pipe(Layer.provide(Fakes.layerTaskRegistration))
     )))
+
+  it.effect("times out also where its layer is built in a region that nothing interrupts", () =>
+    Effect.gen(function*() {
+      const error = yield* driven(Effect.uninterruptible(Effect.scoped(Layer.build(
+        RunTask.layer.pipe(
+          Layer.provide(TaskRegistration.layer),
+          Layer.provide([Fakes.layerAgentIdentity, Fakes.layerUrlDerivation]),
+          Layer.provide(Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.never)))
+        )
+      )))).pipe(Effect.flip)
+      assert.strictEqual(error.reason, "Timeout")
+    }))
 })
 
 describe("TaskRegistration.readTaskId", () => {

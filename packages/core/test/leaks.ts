@@ -56,7 +56,8 @@ export const observer = () => {
           spans.push(
             name,
             shown(Array.from(attributes)),
-            Exit.isFailure(exit) ? shown(exit.cause) + Cause.pretty(exit.cause) : ""
+            // What tracers export of it. The error itself is the transport's own, and holds the request that it sent.
+            Exit.isFailure(exit) ? Cause.pretty(exit.cause, { renderErrorCause: true }) : ""
           ),
         attribute: (name, value) => attributes.set(name, value),
         event: (name, _, attributes) => spans.push(name, shown(attributes)),

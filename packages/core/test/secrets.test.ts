@@ -105,7 +105,8 @@ describe("no secret", () => {
           assert.include(shown(spans), "TaskRegistration.register")
         }).pipe(Effect.provide(World))
       )
-    }))
+      // The server is not observed: it is the one that is to see the header.
+    }).pipe(Effect.provide(Layer.provideMerge(Scripted.layer, NodeSigning.layer))))
 
   it.effect("is in what the printers of this test would find, were it not hidden: they find it where it is not", () =>
     Effect.gen(function*() {

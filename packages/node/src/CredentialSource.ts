@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as String from "effect/String"
 import * as Os from "node:os"
 
 /**
@@ -72,10 +73,13 @@ export const fromConfig: Effect.Effect<
     return yield* fromToken(name, token.value)
   }
   const path = yield* Path.Path
-  const home = yield* Config.string("CODEX_HOME").pipe(
-    Config.withDefault(path.join(Os.homedir(), ".codex"))
+  const home = Option.filter(
+    Option.map(yield* Config.option(Config.string("CODEX_HOME")), String.trim),
+    String.isNonEmpty
   )
-  return yield* fromAuthFile(path.join(home, "auth.json"))
+  return yield* fromAuthFile(
+    path.resolve(Option.getOrElse(home, () => path.join(Os.homedir(), ".codex")), "auth.json")
+  )
 })
 
 /**
@@ -116,7 +120,7 @@ export const fromAuthFile = (
     if (typeof auth.agent_identity === "string") return yield* fromToken(file, auth.agent_identity.trim())
     const record = yield* Effect.mapError(decodeRecord(auth.agent_identity), (error) => {
       // The error's own text quotes what was given.
-      const names = ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => path.join("."))
+      const names = ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => path.join(".") || "no object")
       return fail(
         "Invalid",
         `\`agent_identity\` is no token and no whole record: ${Array.from(new Set(names)).join(", ")}`
@@ -130,7 +134,7 @@ export const fromAuthFile = (
         accountId: record.account_id,
         fedramp: record.chatgpt_account_is_fedramp
       },
-      taskId: Option.getOrUndefined(decodeTaskId(record.task_id))
+      taskId: Schema.is(TaskId)(record.task_id) ? record.task_id : undefined
     }
   })
 
@@ -155,10 +159,9 @@ const decodeRecord = Schema.decodeUnknown(
     agent_private_key: Schema.Redacted(Schema.String),
     account_id: Schema.String,
     chatgpt_account_is_fedramp: Schema.Boolean,
-    task_id: Schema.optional(Schema.NullOr(Schema.String))
+    chatgpt_user_id: Schema.String,
+    // A blank task is none.
+    task_id: Schema.optional(Schema.NullOr(Schema.Union(TaskId, Schema.String.pipe(Schema.pattern(/^\s*$/)))))
   }),
   { errors: "all" }
 )
-
-/** A blank task is none. */
-const decodeTaskId = Schema.decodeUnknownOption(TaskId)

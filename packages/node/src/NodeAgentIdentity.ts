@@ -85,12 +85,23 @@ export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices,
     : TaskRegistration.layer
   const Urls = Layer.effect(
     UrlDerivation.UrlDerivation,
-    Effect.suspend(() =>
-      Effect.map(
-        Environment.fromOverrides(options.chatGptBase ?? Environment.DEFAULT_CHATGPT_BASE, options),
-        UrlDerivation.make
-      )
-    )
+    Effect.gen(function*() {
+      const chatGptBase = options.chatGptBase ?? Environment.DEFAULT_CHATGPT_BASE
+      const environment = yield* Environment.fromOverrides(chatGptBase, options)
+      const { authApi, jwksBase, providers } = options
+      const named = [authApi, jwksBase, providers].filter((base) => base !== undefined).length
+      if (named === 1 || named === 2) {
+        yield* Effect.logWarning("Some bases are named and the others are ChatGPT's: each can use what the others get")
+          .pipe(
+            Effect.annotateLogs({
+              authApi: environment.authApi.href,
+              jwks: environment.jwks.href,
+              providers: environment.providers.map((provider) => provider.href).join(", ")
+            })
+          )
+      }
+      return UrlDerivation.make(environment)
+    })
   )
   return Registration.pipe(
     Layer.provideMerge(Identity),
@@ -112,21 +123,25 @@ export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices,
  * | `CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL` | another provider base; several are separated by commas |
  * | `CODEX_AGENT_IDENTITY_JWKS_JSON` | the key set itself |
  *
- * A base that is named may be `http:` on a loopback address.
+ * A base that is named may be `http:` on a loopback address. Name all three of a backend of your own: with one or two,
+ * assertions for the one backend go to the other, which is warned of. Tokens are ChatGPT's by `iss` and `aud`; `layer`
+ * takes others.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerProcess: Layer.Layer<ProcessServices, ProcessError> = Layer.unwrapEffect(
   Effect.gen(function*() {
-    const text = (name: string) => Effect.map(Config.option(Config.nonEmptyString(name)), Option.getOrUndefined)
+    // A variable that is blank is not there.
+    const text = (name: string) =>
+      Effect.map(Config.option(Config.string(name)), (value) => Option.getOrUndefined(value)?.trim() || undefined)
     const providers = yield* text("CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL")
     return layerProcessWith({
       credential: yield* CredentialSource.fromConfig,
       chatGptBase: yield* text("CODEX_CHATGPT_BASE_URL"),
       authApi: yield* text("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
       jwksBase: yield* text("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
-      providers: providers?.split(",").map((base) => base.trim()),
+      providers: providers?.split(",").map((base) => base.trim()).filter((base) => base !== ""),
       jwksJson: yield* text("CODEX_AGENT_IDENTITY_JWKS_JSON"),
       loopbackHttp: true
     })

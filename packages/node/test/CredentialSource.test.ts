@@ -77,6 +77,14 @@ describe("CredentialSource.fromConfig", () => {
       assert.include(error.message, "CODEX_ACCESS_TOKEN")
     }))
 
+  scoped("takes a blank CODEX_HOME for none, and never looks into the working directory", () =>
+    Effect.gen(function*() {
+      for (const CODEX_HOME of ["", "  "]) {
+        const error = yield* Effect.flip(read({ CODEX_HOME }))
+        assert.include(error.message, ".codex")
+      }
+    }))
+
   scoped("logs at debug which source it used, and never what is in it", () =>
     Effect.gen(function*() {
       const lines: Array<string> = []
@@ -143,6 +151,24 @@ describe("CredentialSource.fromAuthFile", () => {
       { auth_mode: "agentIdentity", agent_identity: { agent_runtime_id: 7 } },
       "Invalid",
       "agent_private_key"
+    ],
+    [
+      "a record with a task that is too long",
+      {
+        auth_mode: "agentIdentity",
+        agent_identity: { ...record, task_id: "x".repeat(1025) }
+      },
+      "Invalid",
+      "task_id"
+    ],
+    [
+      "a record without a user",
+      {
+        auth_mode: "agentIdentity",
+        agent_identity: { ...record, chatgpt_user_id: undefined }
+      },
+      "Invalid",
+      "chatgpt_user_id"
     ],
     ["a list", { auth_mode: "agentIdentity", agent_identity: [] }, "Invalid", "no whole record"],
     ["a mode that is a number", { auth_mode: 7 }, "Invalid", "auth_mode"],

@@ -42,7 +42,9 @@ export const send = (
         response.status >= 200 && response.status < 300 ? readBody(response) : readErrorBody(response),
         (read) => ({ status: response.status, headers: response.headers, ...read })
       )
-    )
+    ),
+    // A layer may be built where nothing is interrupted, and there no timeout would end it.
+    Effect.interruptible
   )
 
 /** `fetch` follows redirects by itself and takes custom headers along; the other transports do not. @internal */

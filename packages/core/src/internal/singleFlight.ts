@@ -15,7 +15,7 @@ export const make = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<Effect.Ef
       if (flight !== undefined) return Deferred.await(flight)
       const started = flight = Deferred.unsafeMake<A, E>(FiberId.none)
       Runtime.runFork(runtime)(
-        Effect.flatMap(Effect.exit(effect), (exit) => {
+        Effect.flatMap(Effect.exit(Effect.interruptible(effect)), (exit) => {
           flight = undefined
           return Deferred.done(started, exit)
         }),
