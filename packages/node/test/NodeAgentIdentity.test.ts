@@ -165,28 +165,31 @@ describe("NodeAgentIdentity.layerConfig", () => {
       assert.deepStrictEqual(yield* requests, ["jwks", "register", "models", "models", "models"])
     }).pipe(Effect.provide(Server)))
 
-  const files: ReadonlyArray<readonly [what: string, members: object, requests: ReadonlyArray<string>]> = [
-    ["a record", {}, ["register", "models"]],
-    ["a record with a task, which registers nothing", { task_id: "known" }, ["models"]]
+  const files: ReadonlyArray<
+    readonly [what: string, form: "token" | "record" | "task", requests: ReadonlyArray<string>]
+  > = [
+    ["a token", "token", ["jwks", "register", "models"]],
+    ["a record", "record", ["register", "models"]],
+    ["a record with a task, which registers nothing", "task", ["models"]]
   ]
-  for (const [what, members, expected] of files) {
-    it.scoped(`falls back to auth.json: ${what}`, () =>
+  for (const [what, form, expected] of files) {
+    it.scoped(`falls back to auth.json, and leaves it as it is: ${what}`, () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const CODEX_HOME = yield* fs.makeTempDirectoryScoped()
-        const { privateKey } = yield* makeAgent()
+        const { privateKey, token } = yield* makeAgent()
         const directory = yield* AgentDirectory.AgentDirectory
         const task = yield* directory.issueTask(AgentRuntimeId.AgentRuntimeId.make("agent-1"))
         const auth = JSON.stringify({
           auth_mode: "agentIdentity",
-          agent_identity: {
+          agent_identity: form === "token" ? token : {
             agent_runtime_id: "agent-1",
             agent_private_key: privateKey,
             account_id: "acct-1",
             chatgpt_user_id: "user-1",
             plan_type: "pro",
             chatgpt_account_is_fedramp: false,
-            ...("task_id" in members ? { task_id: task.taskId } : undefined)
+            ...(form === "task" ? { task_id: task.taskId } : undefined)
           }
         })
         yield* fs.writeFileString(`${CODEX_HOME}/auth.json`, auth)
