@@ -35,7 +35,7 @@ import {
 } from "@effect/platform"
 import { NodeContext, NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Duration, Effect, Layer, Redacted, Schema, TestClock } from "effect"
+import { ConfigProvider, Context, Duration, Effect, Layer, Logger, Redacted, Schema, TestClock } from "effect"
 import { createServer } from "node:http"
 
 class ProviderApi extends HttpApi.make("ProviderApi").add(
@@ -266,6 +266,34 @@ describe("NodeAgentIdentity.layerConfig", () => {
       assert.propertyVal(error, "_tag", "UrlDerivationError")
       assert.include(String(error), "https://chatgpt.com/backend-api")
     }).pipe(Effect.provide(Server)))
+})
+
+describe("a deployment that is named in part", () => {
+  for (const named of ["AUTHAPI", "PROVIDER", "AUTHAPI PROVIDER", "AUTHAPI JWKS PROVIDER", ""]) {
+    const warned = named !== "" && named !== "AUTHAPI JWKS PROVIDER"
+    it.effect(`is ${warned ? "" : "not "}warned of: ${named || "nothing"}`, () =>
+      Effect.gen(function*() {
+        const warnings: Array<string> = []
+        const logger = Logger.make(({ logLevel, message }) => {
+          if (logLevel.label === "WARN") warnings.push(String(message))
+        })
+        const all = yield* bases
+        const environment = Object.fromEntries(
+          Object.entries(all).filter(([name]) => named.split(" ").some((base) => base !== "" && name.includes(base)))
+        )
+        const { jwks } = yield* AgentIdentityIssuer.AgentIdentityIssuer
+        yield* Layer.build(NodeAgentIdentity.layerProcess).pipe(
+          Effect.scoped,
+          withEnvironment({
+            ...environment,
+            CODEX_ACCESS_TOKEN: (yield* makeAgent()).token,
+            CODEX_AGENT_IDENTITY_JWKS_JSON: JSON.stringify(yield* jwks)
+          }),
+          Effect.provide(Logger.add(logger))
+        )
+        assert.lengthOf(warnings, warned ? 1 : 0)
+      }).pipe(Effect.provide(Server)))
+  }
 })
 
 describe("NodeAgentIdentity.layerProcess and layerRun", () => {
