@@ -70,7 +70,6 @@ export const layerWithRegistration: Layer.Layer<
  *
  * const program = HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
  *   Effect.flatMap((response) => response.json),
- *   Effect.scoped,
  *   Effect.provide(AgentRun)
  * )
  *
