@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import * as AgentIdentity from "./AgentIdentity.ts"
 import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
@@ -47,6 +48,17 @@ export interface Service {
 export class AgentAssertion extends Context.Tag("@agent-identity/core/AgentAssertion")<AgentAssertion, Service>() {}
 
 /**
+ * How many assertions this process has signed (`made`), and how many it has taken from the same second (`reused`).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const signatures = Metric.frequency("agent_identity_signatures", {
+  description: "Assertions, by whether they were signed or reused",
+  preregisteredWords: ["made", "reused"]
+})
+
+/**
  * @since 0.1.0
  * @category constructors
  */
@@ -72,6 +84,7 @@ export const make = (
           const header = AssertionHeader.encode({ agentRuntimeId, taskId, timestamp, signature })
           const assertion = Effect.succeed<Assertion>({ header: Redacted.make(header), agentRuntimeId, taskId })
           last = { second, taskId, assertion }
+          signatures.unsafeUpdate("made", [])
           // A signer may take its time, and the run may end or go on to another task meanwhile.
           return Effect.flatMap(task.current(), (now) => now === taskId ? assertion : current)
         }
@@ -82,9 +95,12 @@ export const make = (
       const taskId = task.current()
       if (Either.isLeft(taskId)) return Effect.fail(taskId.left)
       const second = Math.floor(clock.unsafeCurrentTimeMillis() / 1000)
-      return last !== undefined && last.second === second && last.taskId === taskId.right
-        ? last.assertion
-        : sign(second, taskId.right)
+      if (last === undefined || last.second !== second || last.taskId !== taskId.right) {
+        return sign(second, taskId.right)
+      }
+      // Not as an effect: this is the path of nearly every request.
+      signatures.unsafeUpdate("reused", [])
+      return last.assertion
     })
 
     return { current }

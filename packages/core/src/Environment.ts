@@ -47,7 +47,18 @@ export interface Environment {
   readonly authApi: URL
   readonly jwks: URL
   readonly providers: ReadonlyArray<URL>
+  /** Paths below each provider base, and all below them, that take bearer tokens and no assertions. */
+  readonly bearerOnly: ReadonlyArray<string>
 }
+
+/**
+ * The first-party endpoints that answer assertions with 401: the reference client's analytics (openai/codex #19635). Its
+ * other one of this kind, plugins, is outside of every known provider base.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const BEARER_ONLY: ReadonlyArray<string> = ["/analytics-events"]
 
 /**
  * One row of the table: a ChatGPT base and what belongs to it, as text.
@@ -149,7 +160,8 @@ export const fromChatGptBase = (base: string): Either.Either<Environment, UrlDer
       name: known.name,
       authApi: new URL(known.authApi),
       jwks: new URL(known.jwks),
-      providers: known.providers.map((provider) => new URL(provider))
+      providers: known.providers.map((provider) => new URL(provider)),
+      bearerOnly: BEARER_ONLY
     }
   })
 
@@ -166,6 +178,8 @@ export interface CustomOptions {
   readonly jwksBase: string
   /** Requests to these and below them are first party. */
   readonly providers: ReadonlyArray<string>
+  /** Paths below each provider base; `BEARER_ONLY` by default. */
+  readonly bearerOnly?: ReadonlyArray<string> | undefined
   readonly loopbackHttp?: boolean | undefined
 }
 
@@ -180,7 +194,8 @@ export const custom = (options: CustomOptions): Either.Either<Environment, UrlDe
       name: "Custom",
       authApi: yield* parseBase(options.authApi, rules),
       jwks: jwksUrl(yield* parseBase(options.jwksBase, rules)),
-      providers: yield* parseBases(options.providers, rules)
+      providers: yield* parseBases(options.providers, rules),
+      bearerOnly: options.bearerOnly ?? BEARER_ONLY
     })
   })
 
@@ -203,9 +218,9 @@ export const fromOverrides = (
   overrides: Overrides
 ): Either.Either<Environment, UrlDerivationError> =>
   Either.gen(function*() {
-    const { authApi, jwksBase, loopbackHttp, providers } = overrides
+    const { authApi, bearerOnly, jwksBase, loopbackHttp, providers } = overrides
     if (authApi !== undefined && jwksBase !== undefined && providers !== undefined) {
-      return yield* custom({ authApi, jwksBase, providers, loopbackHttp })
+      return yield* custom({ authApi, bearerOnly, jwksBase, providers, loopbackHttp })
     }
     const known = yield* fromChatGptBase(chatGptBase)
     const rules = { loopbackHttp: loopbackHttp === true }
@@ -213,7 +228,8 @@ export const fromOverrides = (
       name: authApi === undefined && jwksBase === undefined && providers === undefined ? known.name : "Custom",
       authApi: authApi === undefined ? known.authApi : yield* parseBase(authApi, rules),
       jwks: jwksBase === undefined ? known.jwks : jwksUrl(yield* parseBase(jwksBase, rules)),
-      providers: providers === undefined ? known.providers : yield* parseBases(providers, rules)
+      providers: providers === undefined ? known.providers : yield* parseBases(providers, rules),
+      bearerOnly: bearerOnly ?? known.bearerOnly
     })
   })
 
@@ -260,19 +276,26 @@ export const taskRegistrationUrl = (
 }
 
 /**
- * Whether a request to this absolute URL carries the run's identity.
+ * What a request to this absolute URL carries of the run's identity.
  *
  * - `FirstParty`: the origin of a provider base, at its path or below it at a segment boundary, and neither the AuthAPI
  *   nor a key set
+ * - `BearerOnly`: such a URL, of an endpoint that takes no assertions
  * - `Ambiguous`: below a provider base, but with a path that servers may read in two ways: an empty segment, one that
  *   climbs in escapes, or escapes that are no text
  * - `Foreign`: everything else, and every URL with user information
  *
  * @since 0.1.0
+ * @category models
+ */
+export type Party = "FirstParty" | "BearerOnly" | "Ambiguous" | "Foreign"
+
+/**
+ * @since 0.1.0
  * @category guards
  */
-export const classify = (environment: Environment, url: URL): "FirstParty" | "Ambiguous" | "Foreign" => {
-  const { authApi, jwks, providers } = environment
+export const classify = (environment: Environment, url: URL): Party => {
+  const { authApi, bearerOnly, jwks, providers } = environment
   if (url.username !== "" || url.password !== "") return "Foreign"
   const bases = providers.filter((provider) => provider.origin === url.origin)
   const path = readPath(url.pathname)
@@ -282,10 +305,15 @@ export const classify = (environment: Environment, url: URL): "FirstParty" | "Am
   const startsWith = (whole: ReadonlyArray<string>, base: URL, of: "segments" | "pieces") =>
     url.origin === base.origin &&
     (readPath(trimSlashes(base.pathname))?.[of] ?? ["?"]).every((part, index) => part === whole[index])
-  return bases.some((base) => startsWith(path.segments, base, "segments")) &&
-      ![authApi, jwks, ...providers.map(jwksUrl)].some((base) => startsWith(path.pieces, base, "pieces"))
-    ? "FirstParty"
-    : "Foreign"
+  if (
+    !bases.some((base) => startsWith(path.segments, base, "segments")) ||
+    [authApi, jwks, ...providers.map(jwksUrl)].some((base) => startsWith(path.pieces, base, "pieces"))
+  ) return "Foreign"
+  return bases.some((base) =>
+      bearerOnly.some((endpoint) => startsWith(path.pieces, below(base, `/${endpoint.replace(/^\//, "")}`), "pieces"))
+    )
+    ? "BearerOnly"
+    : "FirstParty"
 }
 
 /**

@@ -2,7 +2,7 @@
  * To whom the run's identity is sent: to first-party URLs, and to nobody else.
  *
  * Whether a URL is first party is decided on the finished URL of every single hop, below redirects and retries of the
- * app.
+ * app. A task that the server calls invalid is renewed, once for all who sent it, and the request is sent once more.
  *
  * @since 0.1.0
  */
@@ -12,15 +12,25 @@ import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as UrlParams from "@effect/platform/UrlParams"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as Environment from "./Environment.ts"
 import * as CallerResponse from "./internal/callerResponse.ts"
 import * as Http from "./internal/http.ts"
+import * as Peek from "./internal/peek.ts"
+import * as RefusedAnswer from "./internal/refusedAnswer.ts"
+import * as Replay from "./internal/replay.ts"
+import * as Telemetry from "./internal/telemetry.ts"
+import * as Provider from "./Provider.ts"
 import * as RunAuth from "./RunAuth.ts"
 import { RunTaskError } from "./RunTask.ts"
+import type { TaskId } from "./TaskId.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
@@ -31,6 +41,7 @@ import * as UrlDerivation from "./UrlDerivation.ts"
  * - `AmbiguousUrl`: below a provider base, but servers may read its path in two ways. Nothing was sent.
  * - `Redirected`: the client below follows redirects by itself, and took the run's headers along to where they do not
  *   belong. Put `HttpClient.followRedirects` around the signing client, not into it.
+ * - `AgentDeleted`: the server says that the agent is no more. A new agent is needed, and a new run for it.
  *
  * @since 0.1.0
  * @category errors
@@ -38,7 +49,7 @@ import * as UrlDerivation from "./UrlDerivation.ts"
 export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@agent-identity/core/ProviderAuthError")(
   "ProviderAuthError",
   {
-    reason: Schema.Literal("NoCredential", "AuthorizationPresent", "AmbiguousUrl", "Redirected"),
+    reason: Schema.Literal("NoCredential", "AuthorizationPresent", "AmbiguousUrl", "Redirected", "AgentDeleted"),
     method: Schema.String,
     url: Schema.String,
     detail: Schema.String,
@@ -54,6 +65,16 @@ export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@a
 }
 
 /**
+ * What a request was sent with, for logs and telemetry: never the credential itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Sent =
+  | { readonly _tag: "Assertion"; readonly agentRuntimeId: AgentRuntimeId; readonly taskId: TaskId }
+  | { readonly _tag: "Bearer" | "None"; readonly reason: string }
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -62,10 +83,31 @@ export interface Service {
    * The same client, with the run's `Authorization` and the account's headers on every first-party request. What it
    * hands back names the request as the caller made it, without them. First-party redirects are not followed by the
    * transport; `HttpClient.followRedirects` around the result decides anew at every hop.
+   *
+   * A 401 that says that the task is invalid renews it, and the request is sent once more if its body can be; a body that
+   * is a stream cannot, and its 401 is the answer. Any other 401 is the answer as it came.
    */
   readonly authorize: <E, R>(client: HttpClient.HttpClient.With<E, R>) => HttpClient.HttpClient.With<
     E | ProviderAuthError,
     R
+  >
+  /**
+   * The same client, with what `Provider.resolve` says on every request to the provider's base URL and below it: the
+   * run's identity, the provider's own token, or nothing. Fails where its environment variable is not set.
+   */
+  readonly authorizeProvider: <E, R>(
+    client: HttpClient.HttpClient.With<E, R>,
+    provider: Provider.Provider
+  ) => Effect.Effect<HttpClient.HttpClient.With<E | ProviderAuthError, R>, ConfigError.ConfigError>
+  /**
+   * The headers of one request to this URL, for what is no `HttpClient`; none where nothing of ours goes. The handshake
+   * of a WebSocket is a request too: `wss:` is the same party as `https:`. Make them for each request anew.
+   */
+  readonly headers: (
+    url: URL
+  ) => Effect.Effect<
+    { readonly headers: Redacted.Redacted<Readonly<Record<string, string>>>; readonly sent: Sent },
+    ProviderAuthError
   >
 }
 
@@ -83,67 +125,37 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
   function*() {
     const auth = yield* RunAuth.RunAuth
     const urls = yield* UrlDerivation.UrlDerivation
-
-    const execute = <E, R>(
-      client: HttpClient.HttpClient.With<E, R>,
-      request: HttpClientRequest.HttpClientRequest
-    ): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
-      const url = finalUrl(request)
-      const party = url === undefined ? "Foreign" : urls.classify(url)
-      if (url === undefined || party === "Foreign") return client.execute(request)
-      const refuse = (reason: ProviderAuthError["reason"], detail: string, cause?: RunTaskError) =>
-        new ProviderAuthError({ reason, method: request.method, url: url.origin + url.pathname, detail, cause })
-      return auth.current.pipe(
-        Effect.mapError((error) => refuse("NoCredential", error.message, error)),
-        Effect.flatMap((credential): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> => {
-          if (credential._tag === "None") return client.execute(request)
-          if (party === "Ambiguous") {
-            return refuse(
-              "AmbiguousUrl",
-              "its path has an empty or climbing segment or a broken escape; it was not sent"
-            )
-          }
-          if (Headers.has(request.headers, "authorization")) {
-            return refuse(
-              "AuthorizationPresent",
-              signedRequests.has(request)
-                ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
-                : "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
-            )
-          }
-          if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {
-            return refuse("NoCredential", "the bearer token is no legal header value")
-          }
-          const signed = Http.inPlaceOf(request, sign(request, credential))
-          signedRequests.add(signed)
-          return Http.fetchOptions(client).pipe(
-            Effect.flatMap((options) => Http.withoutRedirects(client.execute(signed), options)),
-            Effect.mapError((error) => CallerResponse.mapError(request, error)),
-            Effect.catchAllDefect((defect) => Effect.die(CallerResponse.mapError(request, defect))),
-            Effect.flatMap((response) =>
-              response.request.url === request.url || isFirstParty(response.request)
-                ? Effect.succeed(CallerResponse.make(request, response))
-                : refuse(
-                  "Redirected",
-                  "the client below followed a redirect out of the first party; it must follow none"
-                )
-            )
-          )
-        })
-      )
+    const run: Policy = {
+      classify: urls.classify,
+      credential: Effect.mapError(auth.current, (cause) => ({ detail: cause.message, cause })),
+      recover: auth.recover
     }
-
-    const isFirstParty = (request: HttpClientRequest.HttpClientRequest): boolean => {
-      const url = finalUrl(request)
-      return url !== undefined && urls.classify(url) === "FirstParty"
-    }
-
     return {
-      authorize: <E, R>(client: HttpClient.HttpClient.With<E, R>) =>
-        HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
-          (request) => Effect.flatMap(request, (finished) => execute(client, finished)),
-          Effect.succeed
-        )
+      authorize: (client) => authorizeWith(client, run),
+      authorizeProvider: (client, provider) =>
+        Effect.gen(function*() {
+          const resolution = Provider.resolve(provider, urls.environment)
+          if (resolution._tag === "RunAuth") return authorizeWith(client, run)
+          // Where the base is no URL nothing is the provider's.
+          const providers = URL.canParse(provider.baseUrl) ? [new URL(provider.baseUrl)] : []
+          const environment = { ...urls.environment, providers, bearerOnly: [] }
+          return authorizeWith(client, {
+            classify: (url) => Environment.classify(environment, url),
+            credential: yield* Provider.credential(provider, resolution),
+            recover: () => Effect.succeedNone
+          })
+        }),
+      headers: (target) => {
+        const url = new URL(target.href.replace(/^ws/, "http"))
+        const party = urls.classify(url)
+        const credential = party === "Foreign"
+          ? Effect.succeed(FOREIGN)
+          : resolve(run, { request: HttpClientRequest.get(url), url, party })
+        return Effect.map(credential, (credential) => ({
+          headers: Redacted.make(headersOf(credential)),
+          sent: sentOf(credential)
+        }))
+      }
     }
   }
 )
@@ -188,8 +200,175 @@ export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, Provider
     })
   )
 
-/** Requests that a run has signed, so that a run inside of a run can say what is wrong. */
-const signedRequests = new WeakSet<HttpClientRequest.HttpClientRequest>()
+/**
+ * What the request of this response was sent with, or why with nothing; none for a response of another client.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const sentWith = (response: HttpClientResponse.HttpClientResponse): Option.Option<Sent> =>
+  Option.fromNullable(sentByResponse.get(response))
+
+/** Whose credential goes where, and what is done about a task that a server has refused. */
+interface Policy {
+  readonly classify: (url: URL) => Environment.Party
+  readonly credential: Effect.Effect<RunAuth.Credential, { readonly detail: string; readonly cause?: RunTaskError }>
+  readonly recover: RunAuth.Service["recover"]
+}
+
+const authorizeWith = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  policy: Policy
+): HttpClient.HttpClient.With<E | ProviderAuthError, R> =>
+  HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
+    Effect.flatMap((request) => {
+      const url = finalUrl(request)
+      const party = url === undefined ? "Foreign" : policy.classify(url)
+      return url === undefined || party === "Foreign"
+        ? sendPlain(client, request, FOREIGN)
+        : execute(client, policy, { request, url, party }, undefined)
+    }),
+    Effect.succeed
+  )
+
+/** A request to a provider, and where its URL leads. */
+interface Target {
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly url: URL
+  readonly party: Environment.Party
+}
+
+/** `refused` is the task that the request was sent with before, if it is sent once more. */
+const execute = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  policy: Policy,
+  target: Target,
+  refused: TaskId | undefined
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> =>
+  Effect.flatMap(resolve(policy, target), (credential) => {
+    const { request } = target
+    if (credential._tag === "None") return sendPlain(client, request, credential)
+    return Effect.flatMap(sendSigned(client, request, credential), (answer) => {
+      const { response } = answer
+      if (response.request.url !== request.url && !isWithin(policy, credential, response.request)) {
+        return refuse(
+          target,
+          "Redirected",
+          "the client below followed a redirect out of the first party; it must follow none"
+        )
+      }
+      if (credential._tag !== "Assertion" || (response.status !== 401 && response.status !== 403)) {
+        return finish(request, answer, credential)
+      }
+      return Effect.flatMap(Peek.json(response), ([json, whole]) => {
+        if (response.status === 403 && RefusedAnswer.isAgentDeleted(json)) {
+          return refuse(target, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
+        }
+        const asItCame = finish(request, { ...answer, response: whole }, credential)
+        if (response.status !== 401 || !RefusedAnswer.isTaskInvalid(json) || refused !== undefined) return asItCame
+        return Effect.matchEffect(policy.recover(credential.taskId), {
+          onFailure: (error) => refuse(target, "NoCredential", error.message, error),
+          onSuccess: (next) =>
+            Option.isSome(next) && Replay.isReplayable(request.body)
+              ? execute(client, policy, target, credential.taskId)
+              : asItCame
+        })
+      })
+    })
+  })
+
+/** What the request is sent with, or why it is not sent. */
+const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credential, ProviderAuthError> =>
+  Effect.matchEffect(policy.credential, {
+    onFailure: ({ cause, detail }) => refuse(target, "NoCredential", detail, cause),
+    onSuccess: (credential): Effect.Effect<RunAuth.Credential, ProviderAuthError> => {
+      if (credential._tag === "None") return Effect.succeed(credential)
+      if (target.party === "BearerOnly" && credential._tag === "Assertion") return Effect.succeed(BEARER_ONLY)
+      if (target.party === "Ambiguous") {
+        return refuse(
+          target,
+          "AmbiguousUrl",
+          "its path has an empty or climbing segment or a broken escape; it was not sent"
+        )
+      }
+      if (Headers.has(target.request.headers, "authorization")) {
+        return refuse(
+          target,
+          "AuthorizationPresent",
+          signedRequests.has(target.request)
+            ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
+            : "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
+        )
+      }
+      if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {
+        return refuse(target, "NoCredential", "the bearer token is no legal header value")
+      }
+      return Effect.succeed(credential)
+    }
+  })
+
+/** An answer, and the error that it came as, where the client below was made to fail on its status. */
+interface Answer<E> {
+  readonly response: HttpClientResponse.HttpClientResponse
+  readonly failure: (E & HttpClientError.ResponseError) | undefined
+}
+
+const sendSigned = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  request: HttpClientRequest.HttpClientRequest,
+  credential: RunAuth.Assertion | RunAuth.Bearer
+): Effect.Effect<Answer<E>, E, R> => {
+  const signed = Http.inPlaceOf(request, HttpClientRequest.setHeaders(request, headersOf(credential)))
+  signedRequests.add(signed)
+  return Http.fetchOptions(client).pipe(
+    Effect.flatMap((options) => Http.withoutRedirects(client.execute(signed), options)),
+    (sending) =>
+      credential._tag === "Assertion" ? Effect.annotateSpans(sending, Telemetry.attributes(credential)) : sending,
+    Effect.matchEffect({
+      onFailure: (error): Effect.Effect<Answer<E>, E> =>
+        CallerResponse.isStatusError(error)
+          ? Effect.succeed({ response: error.response, failure: error })
+          : Effect.fail(CallerResponse.mapError(request, error)),
+      onSuccess: (response) => Effect.succeed({ response, failure: undefined })
+    }),
+    Effect.catchAllDefect((defect) => Effect.die(CallerResponse.mapError(request, defect)))
+  )
+}
+
+const sendPlain = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  request: HttpClientRequest.HttpClientRequest,
+  credential: RunAuth.None
+) => Effect.map(client.execute(request), (response) => note(response, credential))
+
+/** Hands an answer to the caller, as if the caller's own request had been sent. */
+const finish = <E>(
+  request: HttpClientRequest.HttpClientRequest,
+  { failure, response }: Answer<E>,
+  credential: RunAuth.Credential
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E> => {
+  const own = note(CallerResponse.make(request, response), credential)
+  return failure === undefined ? Effect.succeed(own) : Effect.fail(CallerResponse.statusError(failure, own))
+}
+
+const refuse = (
+  { request, url }: Target,
+  reason: ProviderAuthError["reason"],
+  detail: string,
+  cause?: RunTaskError
+) =>
+  Effect.fail(new ProviderAuthError({ reason, method: request.method, url: url.origin + url.pathname, detail, cause }))
+
+/** Whether the credential belongs where a client that follows redirects has sent it. */
+const isWithin = (
+  policy: Policy,
+  credential: RunAuth.Credential,
+  request: HttpClientRequest.HttpClientRequest
+): boolean => {
+  const url = finalUrl(request)
+  const party = url === undefined ? "Foreign" : policy.classify(url)
+  return party === "FirstParty" || (party === "BearerOnly" && credential._tag === "Bearer")
+}
 
 /** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. */
 const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined => {
@@ -198,16 +377,34 @@ const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined
   return url._tag === "Right" ? url.right : undefined
 }
 
-const sign = (
-  request: HttpClientRequest.HttpClientRequest,
-  credential: RunAuth.Assertion | RunAuth.Bearer
-): HttpClientRequest.HttpClientRequest => {
+const headersOf = (credential: RunAuth.Credential): Readonly<Record<string, string>> => {
+  if (credential._tag === "None") return {}
   const { account } = credential
-  return HttpClientRequest.setHeaders(request, {
+  return {
     authorization: credential._tag === "Assertion"
       ? Redacted.value(credential.header)
       : `Bearer ${Redacted.value(credential.token)}`,
     ...(account === undefined ? undefined : { "chatgpt-account-id": account.id }),
     ...(account?.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
-  })
+  }
 }
+
+/** Never the credential itself. */
+const sentOf = (credential: RunAuth.Credential): Sent =>
+  credential._tag === "Assertion"
+    ? { _tag: "Assertion", agentRuntimeId: credential.agentRuntimeId, taskId: credential.taskId }
+    : { _tag: credential._tag, reason: credential.reason }
+
+const note = (response: HttpClientResponse.HttpClientResponse, credential: RunAuth.Credential) => {
+  sentByResponse.set(response, sentOf(credential))
+  return response
+}
+
+const sentByResponse = new WeakMap<HttpClientResponse.HttpClientResponse, Sent>()
+
+/** Requests that a run has signed, so that a run inside of a run can say what is wrong. */
+const signedRequests = new WeakSet<HttpClientRequest.HttpClientRequest>()
+
+const FOREIGN: RunAuth.None = { _tag: "None", reason: "the URL is not the provider's" }
+
+const BEARER_ONLY: RunAuth.None = { _tag: "None", reason: "the endpoint takes no assertions" }

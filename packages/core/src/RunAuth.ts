@@ -6,10 +6,12 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as AgentAssertion from "./AgentAssertion.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
-import type * as RunTask from "./RunTask.ts"
+import * as RunTask from "./RunTask.ts"
+import type { TaskId } from "./TaskId.ts"
 
 /**
  * The run's identity.
@@ -58,6 +60,10 @@ export type Credential = Assertion | Bearer | None
  */
 export interface Service {
   readonly current: Effect.Effect<Credential, RunTask.RunTaskError>
+  /** The task that the run has in the place of one that a server has refused, if any: `RunTask.recover`. */
+  readonly recover: (refused: TaskId) => Effect.Effect<Option.Option<TaskId>, RunTask.RunTaskError>
+  /** Ends once this task is no longer the run's: `RunTask.replaced`. */
+  readonly replaced: (taskId: TaskId) => Effect.Effect<void>
 }
 
 /**
@@ -72,12 +78,17 @@ export class RunAuth extends Context.Tag("@agent-identity/core/RunAuth")<RunAuth
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<RunAuth, never, AgentAssertion.AgentAssertion | AgentIdentity.AgentIdentity> = Layer
+export const layer: Layer.Layer<
+  RunAuth,
+  never,
+  AgentAssertion.AgentAssertion | AgentIdentity.AgentIdentity | RunTask.RunTask
+> = Layer
   .effect(
     RunAuth,
     Effect.gen(function*() {
       const { account } = yield* AgentIdentity.AgentIdentity
       const assertion = yield* AgentAssertion.AgentAssertion
+      const { recover, replaced } = yield* RunTask.RunTask
       return {
         current: Effect.map(assertion.current, ({ agentRuntimeId, header, taskId }): Credential => ({
           _tag: "Assertion",
@@ -85,10 +96,24 @@ export const layer: Layer.Layer<RunAuth, never, AgentAssertion.AgentAssertion | 
           agentRuntimeId,
           taskId,
           account
-        }))
+        })),
+        recover,
+        replaced
       }
     })
   )
+
+/**
+ * The same at every request, of no task: a bearer token, or nothing.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (credential: Bearer | None): Service => ({
+  current: Effect.succeed(credential),
+  recover: () => Effect.succeedNone,
+  replaced: () => Effect.never
+})
 
 /**
  * Nothing, for a program that runs without an identity.
@@ -97,4 +122,4 @@ export const layer: Layer.Layer<RunAuth, never, AgentAssertion.AgentAssertion | 
  * @category layers
  */
 export const layerNone = (reason: string): Layer.Layer<RunAuth> =>
-  Layer.succeed(RunAuth, { current: Effect.succeed<Credential>({ _tag: "None", reason }) })
+  Layer.succeed(RunAuth, make({ _tag: "None", reason }))

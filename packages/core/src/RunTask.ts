@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -14,11 +15,14 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import * as AgentIdentity from "./AgentIdentity.ts"
+import * as Telemetry from "./internal/telemetry.ts"
 import type { TaskId } from "./TaskId.ts"
 import * as TaskRegistration from "./TaskRegistration.ts"
 
@@ -45,6 +49,16 @@ export class RunTaskError extends Schema.TaggedError<RunTaskError>("@agent-ident
 }
 
 /**
+ * How many renewals this process has made, by what came of them: `renewed`, or the reason of the failure.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const renewals = Metric.frequency("agent_identity_task_renewals", {
+  description: "Renewals of a run's task, by outcome"
+})
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -58,6 +72,14 @@ export interface Service {
   readonly renew: (
     stale: TaskId
   ) => Effect.Effect<TaskId, RunTaskError | TaskRegistration.TaskRegistrationError>
+  /**
+   * `renew` for a task that a server has refused, where it is worth a try: not within 30 s of the task's registration,
+   * nor of a renewal that failed, which doubles with each further failure up to 10 min. None where it is not, or did not
+   * succeed; the failure is logged.
+   */
+  readonly recover: (refused: TaskId) => Effect.Effect<Option.Option<TaskId>, RunTaskError>
+  /** Ends once this task is no longer the current one: replaced by another, or the run is over. */
+  readonly replaced: (taskId: TaskId) => Effect.Effect<void>
 }
 
 /**
@@ -73,7 +95,7 @@ export class RunTask extends Context.Tag("@agent-identity/core/RunTask")<RunTask
  * @category constructors
  */
 export const make = (
-  first: TaskId
+  first: TaskRegistration.RegisteredTask
 ): Effect.Effect<
   Service,
   never,
@@ -85,47 +107,100 @@ export const make = (
     const runFork = Runtime.runFork(yield* Effect.runtime())
     const closed = new RunTaskError({ reason: "Closed", agentRuntimeId, detail: "its scope is closed" })
 
-    let current: Either.Either<TaskId, RunTaskError> = Either.right(first)
+    let current: Either.Either<TaskId, RunTaskError> = Either.right(first.taskId)
+    let replaced = Deferred.unsafeMake<void>(FiberId.none)
     let renewal: Renewal | undefined
+    let pause = MIN_PAUSE_MILLIS
+    let recoverableFrom = first.registeredAt === undefined ? -Infinity : first.registeredAt + MIN_PAUSE_MILLIS
+
+    const become = (next: Either.Either<TaskId, RunTaskError>) => {
+      const before = replaced
+      current = next
+      replaced = Deferred.unsafeMake<void>(FiberId.none)
+      Deferred.unsafeDone(before, Effect.void)
+    }
 
     /** On a fiber of its own: no waiter owns it, and the end of the run does not wait for it. */
-    const startRenewal = (stale: TaskId): Renewal => {
+    const startRenewal = (stale: TaskId, parent: Option.Option<Tracer.AnySpan>): Renewal => {
       const done = Deferred.unsafeMake<TaskId, Failure>(FiberId.none)
       const started: Renewal = {
         done,
         fiber: runFork(
-          Effect.flatMap(Effect.exit(Effect.interruptible(register(Option.some(stale)))), (exit) => {
-            // After the end of the run its waiters have their answer.
-            if (renewal !== started) return Effect.void
-            renewal = undefined
-            if (Exit.isSuccess(exit)) current = Either.right(exit.value)
-            return Deferred.done(done, exit)
-          }),
+          Effect.interruptible(register(Option.some(stale))).pipe(
+            Effect.withSpan("RunTask.renew", {
+              ...(Option.isSome(parent) ? { parent: parent.value } : undefined),
+              captureStackTrace: false,
+              attributes: Telemetry.attributes({ agentRuntimeId, taskId: stale })
+            }),
+            Effect.exit,
+            Effect.flatMap((exit) =>
+              Effect.clockWith((clock) => {
+                // After the end of the run its waiters have their answer, and it has no task any more.
+                if (renewal !== started) return Effect.void
+                renewal = undefined
+                const now = clock.unsafeCurrentTimeMillis()
+                if (Exit.isSuccess(exit)) {
+                  pause = MIN_PAUSE_MILLIS
+                  recoverableFrom = (exit.value.registeredAt ?? now) + MIN_PAUSE_MILLIS
+                  become(Either.right(exit.value.taskId))
+                } else {
+                  recoverableFrom = now + pause
+                  pause = Math.min(2 * pause, MAX_PAUSE_MILLIS)
+                }
+                Deferred.unsafeDone(done, Exit.map(exit, (_) => _.taskId))
+                return report(exit)
+              })
+            )
+          ),
           { immediate: false }
         )
       }
       return started
     }
 
+    const report = (exit: Exit.Exit<unknown, TaskRegistration.TaskRegistrationError>): Effect.Effect<void> => {
+      if (Exit.isSuccess(exit)) return Metric.update(renewals, "renewed")
+      const failure = Option.getOrUndefined(Cause.failureOption(exit.cause))
+      const reason = failure?.reason ?? "Defect"
+      return Effect.logWarning(`The task was not renewed: ${failure?.message ?? "its registration has a defect"}`).pipe(
+        Effect.annotateLogs({ agentRuntimeId, reason }),
+        Effect.zipRight(Metric.update(renewals, reason))
+      )
+    }
+
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {
         const ended = renewal
         renewal = undefined
-        current = Either.left(closed)
+        become(Either.left(closed))
         return ended === undefined
           ? Effect.void
           : Effect.zipRight(Deferred.fail(ended.done, closed), Fiber.interruptFork(ended.fiber))
       })
     )
 
+    const isCurrent = (taskId: TaskId) => Either.isRight(current) && current.right === taskId
+
+    const renew: Service["renew"] = (stale) =>
+      Effect.flatMap(Effect.serviceOption(Tracer.ParentSpan), (parent) => {
+        if (!isCurrent(stale)) return current
+        renewal ??= startRenewal(stale, parent)
+        return Deferred.await(renewal.done)
+      })
+
     return {
       current: () => current,
-      renew: (stale) =>
-        Effect.suspend(() => {
-          if (Either.isLeft(current) || current.right !== stale) return current
-          renewal ??= startRenewal(stale)
-          return Deferred.await(renewal.done)
-        })
+      renew,
+      recover: (refused) =>
+        Effect.clockWith((clock) =>
+          isCurrent(refused) && renewal === undefined && clock.unsafeCurrentTimeMillis() < recoverableFrom
+            ? Effect.succeedNone
+            : renew(refused).pipe(
+              Effect.asSome,
+              Effect.catchTag("TaskRegistrationError", () => Effect.succeedNone)
+            )
+        ),
+      replaced: (taskId) => Effect.suspend(() => isCurrent(taskId) ? Deferred.await(replaced) : Effect.void)
     }
   })
 
@@ -157,7 +232,11 @@ export const layer: Layer.Layer<
 export const layerFromTaskId = (
   taskId: TaskId
 ): Layer.Layer<RunTask, never, AgentIdentity.AgentIdentity | TaskRegistration.TaskRegistration> =>
-  Layer.scoped(RunTask, make(taskId))
+  Layer.scoped(RunTask, make({ taskId, registeredAt: undefined }))
+
+const MIN_PAUSE_MILLIS = 30_000
+
+const MAX_PAUSE_MILLIS = 600_000
 
 type Failure = RunTaskError | TaskRegistration.TaskRegistrationError
 

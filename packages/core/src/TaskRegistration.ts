@@ -19,7 +19,9 @@ import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import type { UrlDerivationError } from "./Environment.ts"
 import * as Base64 from "./internal/base64.ts"
 import * as Http from "./internal/http.ts"
+import * as RefusedAnswer from "./internal/refusedAnswer.ts"
 import * as Retry from "./internal/retry.ts"
+import * as Telemetry from "./internal/telemetry.ts"
 import * as Text from "./internal/text.ts"
 import * as SignedPayload from "./SignedPayload.ts"
 import type * as Signing from "./Signing.ts"
@@ -39,6 +41,7 @@ import * as UrlDerivation from "./UrlDerivation.ts"
  * - `ResponseTooLarge`: an answer of more than 64 KiB
  * - `InvalidResponse`: a 2xx without a task id that is allowed
  * - `SealedTaskId`: a task id that was sealed for another key, or damaged
+ * - `AgentDeleted`: a 403 that says that the agent is no more; make a new agent
  *
  * @since 0.1.0
  * @category errors
@@ -55,7 +58,8 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
     "Status",
     "ResponseTooLarge",
     "InvalidResponse",
-    "SealedTaskId"
+    "SealedTaskId",
+    "AgentDeleted"
   ),
   agentRuntimeId: Schema.String,
   url: Schema.String,
@@ -88,15 +92,26 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
 }
 
 /**
+ * A task, and when it was registered in milliseconds since the Unix epoch; undefined where nobody remembers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RegisteredTask {
+  readonly taskId: TaskId
+  readonly registeredAt: number | undefined
+}
+
+/**
  * @since 0.1.0
  * @category models
  */
 export interface Service {
   /**
-   * A task id from the AuthAPI. `stale` is the task that is to be replaced, none at the start of a run: a layer that
+   * A task from the AuthAPI. `stale` is the task that is to be replaced, none at the start of a run: a layer that
    * keeps tasks can answer with a stored one that differs from it.
    */
-  readonly register: (stale: Option.Option<TaskId>) => Effect.Effect<TaskId, TaskRegistrationError>
+  readonly register: (stale: Option.Option<TaskId>) => Effect.Effect<RegisteredTask, TaskRegistrationError>
 }
 
 /**
@@ -162,6 +177,9 @@ export const make: Effect.Effect<
       if (answer.status < 200 || answer.status > 299) {
         const retryAfterMillis = Http.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
         const more = { status: answer.status, body: Http.excerpt(answer.body, [body.signature]), retryAfterMillis }
+        if (answer.status === 403 && RefusedAnswer.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
+          return yield* fail("AgentDeleted", "the agent has been deleted; make a new agent", more)
+        }
         if (answer.status < 400) {
           return yield* fail("Status", `status ${answer.status}, a redirect, and none is followed`, more)
         }
@@ -172,10 +190,11 @@ export const make: Effect.Effect<
       if (!answer.complete) {
         return yield* fail("ResponseTooLarge", `the answer is larger than ${Http.MAX_BODY_BYTES} bytes`)
       }
-      return yield* Effect.mapError(
+      const taskId = yield* Effect.mapError(
         readTaskId(signer, answer.body),
         (error) => fail(error.reason, error.detail, { status: answer.status })
       )
+      return { taskId, registeredAt: yield* Clock.currentTimeMillis }
     })
 
     return attempt.pipe(
@@ -186,7 +205,7 @@ export const make: Effect.Effect<
         duration: "75 seconds",
         onTimeout: () => fail("Timeout", "no task within 75 seconds over all attempts")
       }),
-      Effect.tap((taskId) => logRegistration(agentRuntimeId, taskId))
+      Effect.tap(({ taskId }) => logRegistration(agentRuntimeId, taskId))
     )
   })
 
@@ -194,7 +213,7 @@ export const make: Effect.Effect<
     register: () =>
       Effect.withSpan(register, "TaskRegistration.register", {
         captureStackTrace: false,
-        attributes: { "agent_identity.agent_runtime_id": agentRuntimeId }
+        attributes: Telemetry.attributes({ agentRuntimeId })
       })
   }
 })
@@ -210,7 +229,7 @@ export const layer: Layer.Layer<
 > = Layer.effect(TaskRegistration, make)
 
 /**
- * Answers the first run with a task that is known; everything else goes to the AuthAPI.
+ * Answers the first run with a task that is known, of unknown age; everything else goes to the AuthAPI.
  *
  * @since 0.1.0
  * @category layers
@@ -225,7 +244,7 @@ export const layerStored = (taskId: TaskId): Layer.Layer<TaskRegistration, never
           Effect.suspend(() => {
             if (given || Option.isSome(stale)) return register(stale)
             given = true
-            return Effect.succeed(taskId)
+            return Effect.succeed({ taskId, registeredAt: undefined })
           })
       }
     })

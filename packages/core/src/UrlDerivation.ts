@@ -24,8 +24,8 @@ export interface Service {
   readonly taskRegistration: (agentRuntimeId: AgentRuntimeId) => Either.Either<URL, Environment.UrlDerivationError>
   /** The keys of the token issuer. */
   readonly jwks: URL
-  /** Whether a request to this URL carries the run's identity; `Environment.classify` says what the answers mean. */
-  readonly classify: (url: URL) => "FirstParty" | "Ambiguous" | "Foreign"
+  /** What a request to this URL carries of the run's identity. */
+  readonly classify: (url: URL) => Environment.Party
 }
 
 /**

@@ -41,6 +41,10 @@ export * as PlanType from "./PlanType.ts"
 /**
  * @since 0.1.0
  */
+export * as Provider from "./Provider.ts"
+/**
+ * @since 0.1.0
+ */
 export * as ProviderAuth from "./ProviderAuth.ts"
 /**
  * @since 0.1.0

@@ -33,7 +33,7 @@ const signed = (request: HttpClientRequest.HttpClientRequest | undefined) =>
 const withAccount = (fedramp: boolean) =>
   ProviderAuth.layer.pipe(
     Layer.provide(RunAuth.layer),
-    Layer.provide([Fakes.layerAgentAssertion, Fakes.layerUrlDerivation]),
+    Layer.provide([Fakes.layerAgentAssertion, Fakes.layerRunTask, Fakes.layerUrlDerivation]),
     Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-1", fedramp })),
     Layer.provide(Fakes.layerSigning)
   )

@@ -14,7 +14,7 @@ describe("RunAuth", () => {
       assert.strictEqual(credential.taskId, "task-1")
       assert.deepStrictEqual({ ...credential.account }, { id: "acct-9", fedramp: true } as object)
     }).pipe(Effect.provide(RunAuth.layer.pipe(
-      Layer.provide(Fakes.layerAgentAssertion),
+      Layer.provide([Fakes.layerAgentAssertion, Fakes.layerRunTask]),
       Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-9", fedramp: true })),
       Layer.provide(Fakes.layerSigning)
     ))))
@@ -24,7 +24,7 @@ describe("RunAuth", () => {
       const credential = yield* Effect.flip(current)
       assert.strictEqual(credential.reason, "SigningFailed")
     }).pipe(Effect.provide(RunAuth.layer.pipe(
-      Layer.provide(Fakes.layerAgentAssertionFails),
+      Layer.provide([Fakes.layerAgentAssertionFails, Fakes.layerRunTask]),
       Layer.provide(Fakes.layerAgentIdentity)
     ))))
 

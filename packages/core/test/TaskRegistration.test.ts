@@ -17,7 +17,10 @@ const Server = RegisteredAgent.layer({ agentRuntimeId: "agent/1 ü" }).pipe(
 const over = (transport: (typeof transports)[number][1]) =>
   TaskRegistration.layer.pipe(Layer.provideMerge(Server), Layer.provide(transport))
 
-const register = Effect.flatMap(TaskRegistration.TaskRegistration, (_) => _.register(Option.none()))
+const register = Effect.flatMap(
+  TaskRegistration.TaskRegistration,
+  (_) => Effect.map(_.register(Option.none()), ({ taskId }) => taskId)
+)
 
 interface Case {
   readonly name: string
@@ -267,9 +270,9 @@ describe("TaskRegistration", () => {
   it.effect("layerStored gives the stored task to the first run, and to no other", () =>
     Effect.gen(function*() {
       const registration = yield* TaskRegistration.TaskRegistration
-      assert.strictEqual(yield* registration.register(Option.none()), "stored")
-      assert.strictEqual(yield* registration.register(Option.none()), "task-1")
-      assert.strictEqual(yield* registration.register(Option.some(TaskId.TaskId.make("stored"))), "task-2")
+      assert.strictEqual((yield* registration.register(Option.none())).taskId, "stored")
+      assert.strictEqual((yield* registration.register(Option.none())).taskId, "task-1")
+      assert.strictEqual((yield* registration.register(Option.some(TaskId.TaskId.make("stored")))).taskId, "task-2")
     }).pipe(Effect.provide(
       TaskRegistration.layerStored(TaskId.TaskId.make("stored")).pipe(Layer.provide(Fakes.layerTaskRegistration))
     )))

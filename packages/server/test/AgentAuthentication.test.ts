@@ -13,7 +13,12 @@ const Registration = Layer.effect(
   Effect.gen(function*() {
     const directory = yield* AgentDirectory.AgentDirectory
     const { agentRuntimeId } = yield* AgentIdentity.AgentIdentity
-    return { register: () => Effect.orDie(Effect.map(directory.issueTask(agentRuntimeId), (_) => _.taskId)) }
+    return {
+      register: () =>
+        Effect.orDie(
+          Effect.map(directory.issueTask(agentRuntimeId), ({ taskId }) => ({ taskId, registeredAt: undefined }))
+        )
+    }
   })
 )
 

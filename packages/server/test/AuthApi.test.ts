@@ -182,6 +182,6 @@ describe("the AuthAPI", () => {
           loopbackHttp: true
         }))
       )
-      assert.match(ours, /^task-/)
+      assert.match(ours.taskId, /^task-/)
     }).pipe(Effect.provide(Server("agent-1"))))
 })

@@ -23,6 +23,7 @@ import * as Signing from "@agent-identity/core/Signing"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -219,7 +220,11 @@ export const layerTaskRegistration: Layer.Layer<TaskRegistration.TaskRegistratio
         Effect.suspend(() => {
           calls.push(stale)
           const failure = failures.shift()
-          return failure ?? Effect.succeed(TaskId.make(`task-${++issued}`))
+          return failure ??
+            Effect.map(Clock.currentTimeMillis, (registeredAt) => ({
+              taskId: TaskId.make(`task-${++issued}`),
+              registeredAt
+            }))
         })
     }).pipe(
       Context.add(Registrations, {
@@ -283,7 +288,7 @@ export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion
  * @category layers
  */
 export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = RunAuth.layer.pipe(
-  Layer.provide([layerAgentAssertion, layerAgentIdentity])
+  Layer.provide([layerAgentAssertion, layerAgentIdentity, layerRunTask])
 )
 
 /**
@@ -293,14 +298,10 @@ export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = RunAuth.layer.pipe(
  * @category layers
  */
 export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> =>
-  Layer.succeed(RunAuth.RunAuth, {
-    current: Effect.succeed<RunAuth.Credential>({
-      _tag: "Bearer",
-      token: Redacted.make(token),
-      account: undefined,
-      reason: "a fake"
-    })
-  })
+  Layer.succeed(
+    RunAuth.RunAuth,
+    RunAuth.make({ _tag: "Bearer", token: Redacted.make(token), account: undefined, reason: "a fake" })
+  )
 
 /**
  * Signs requests to `PROVIDER_BASE` with the fake agent's assertion.

@@ -16,7 +16,10 @@ const servers: ReadonlyArray<readonly [name: string, layer: typeof SocketlessAut
   ["ScriptedAuthApi", Layer.merge(Layer.orDie(Scripted.layer), NodeHttpClient.layerUndici)]
 ]
 
-const register = Effect.flatMap(TaskRegistration.TaskRegistration, (_) => _.register(Option.none()))
+const register = Effect.flatMap(
+  TaskRegistration.TaskRegistration,
+  (_) => Effect.map(_.register(Option.none()), ({ taskId }) => taskId)
+)
 
 for (const [name, server] of servers) {
   const over = <E>(

@@ -26,6 +26,22 @@ export const mapError = <E>(request: HttpClientRequest.HttpClientRequest, error:
     })) as E & HttpClientError.HttpClientError
 }
 
+/** Whether a client was made to fail on the status of an answer. @internal */
+export const isStatusError = <E>(error: E): error is E & HttpClientError.ResponseError =>
+  HttpClientError.isHttpClientError(error) && error._tag === "ResponseError" && error.reason === "StatusCode"
+
+/** The same error, of this response. @internal */
+export const statusError = <E>(
+  error: E & HttpClientError.ResponseError,
+  response: HttpClientResponse.HttpClientResponse
+): E =>
+  new HttpClientError.ResponseError({
+    ...details(error),
+    request: response.request,
+    reason: error.reason,
+    response
+  }) as E & HttpClientError.ResponseError
+
 const details = (error: HttpClientError.HttpClientError) => ({
   ...(error.cause === undefined ? undefined : { cause: error.cause }),
   ...(error.description === undefined ? undefined : { description: error.description })
