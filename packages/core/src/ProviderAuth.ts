@@ -11,7 +11,6 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as UrlParams from "@effect/platform/UrlParams"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -19,15 +18,12 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import * as Environment from "./Environment.ts"
-import * as CallerResponse from "./internal/callerResponse.ts"
-import * as Http from "./internal/http.ts"
 import * as Peek from "./internal/peek.ts"
-import * as RefusedAnswer from "./internal/refusedAnswer.ts"
 import * as Replay from "./internal/replay.ts"
-import * as Telemetry from "./internal/telemetry.ts"
+import * as SignedRequest from "./internal/signedRequest.ts"
 import * as Provider from "./Provider.ts"
+import * as Refusal from "./Refusal.ts"
 import * as RunAuth from "./RunAuth.ts"
 import { RunTaskError } from "./RunTask.ts"
 import type { TaskId } from "./TaskId.ts"
@@ -65,16 +61,6 @@ export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@a
 }
 
 /**
- * What a request was sent with, for logs and telemetry: never the credential itself.
- *
- * @since 0.1.0
- * @category models
- */
-export type Sent =
-  | { readonly _tag: "Assertion"; readonly agentRuntimeId: AgentRuntimeId; readonly taskId: TaskId }
-  | { readonly _tag: "Bearer" | "None"; readonly reason: string }
-
-/**
  * @since 0.1.0
  * @category models
  */
@@ -100,13 +86,13 @@ export interface Service {
     provider: Provider.Provider
   ) => Effect.Effect<HttpClient.HttpClient.With<E | ProviderAuthError, R>, ConfigError.ConfigError>
   /**
-   * The headers of one request to this URL, for what is no `HttpClient`; none where nothing of ours goes. The handshake
-   * of a WebSocket is a request too: `wss:` is the same party as `https:`. Make them for each request anew.
+   * What `authorize` adds to the headers of a request, for what is no `HttpClient`; make it for each request anew. The
+   * handshake of a WebSocket is a request too: `wss:` is the same party as `https:`.
    */
   readonly headers: (
-    url: URL
+    request: HttpClientRequest.HttpClientRequest
   ) => Effect.Effect<
-    { readonly headers: Redacted.Redacted<Readonly<Record<string, string>>>; readonly sent: Sent },
+    { readonly headers: Redacted.Redacted<Readonly<Record<string, string>>>; readonly sent: RunAuth.Sent },
     ProviderAuthError
   >
 }
@@ -145,15 +131,16 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
             recover: () => Effect.succeedNone
           })
         }),
-      headers: (target) => {
-        const url = new URL(target.href.replace(/^ws/, "http"))
-        const party = urls.classify(url)
-        const credential = party === "Foreign"
+      headers: (given) => {
+        const request = HttpClientRequest.updateUrl(given, (url) => url.replace(/^\s*ws(?=s?:)/i, "http"))
+        const url = SignedRequest.finalUrl(request)
+        const party = url === undefined ? "Foreign" : urls.classify(url)
+        const credential = url === undefined || party === "Foreign"
           ? Effect.succeed(FOREIGN)
-          : resolve(run, { request: HttpClientRequest.get(url), url, party })
+          : resolve(run, { request, url, party })
         return Effect.map(credential, (credential) => ({
-          headers: Redacted.make(headersOf(credential)),
-          sent: sentOf(credential)
+          headers: Redacted.make(SignedRequest.headersOf(credential)),
+          sent: RunAuth.sent(credential)
         }))
       }
     }
@@ -206,8 +193,8 @@ export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, Provider
  * @since 0.1.0
  * @category combinators
  */
-export const sentWith = (response: HttpClientResponse.HttpClientResponse): Option.Option<Sent> =>
-  Option.fromNullable(sentByResponse.get(response))
+export const sentWith = (response: HttpClientResponse.HttpClientResponse): Option.Option<RunAuth.Sent> =>
+  Option.fromNullable(SignedRequest.sentByResponse.get(response))
 
 /** Whose credential goes where, and what is done about a task that a server has refused. */
 interface Policy {
@@ -222,10 +209,10 @@ const authorizeWith = <E, R>(
 ): HttpClient.HttpClient.With<E | ProviderAuthError, R> =>
   HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
     Effect.flatMap((request) => {
-      const url = finalUrl(request)
+      const url = SignedRequest.finalUrl(request)
       const party = url === undefined ? "Foreign" : policy.classify(url)
       return url === undefined || party === "Foreign"
-        ? sendPlain(client, request, FOREIGN)
+        ? Effect.map(client.execute(request), (response) => SignedRequest.note(response, FOREIGN))
         : execute(client, policy, { request, url, party }, undefined)
     }),
     Effect.succeed
@@ -247,8 +234,8 @@ const execute = <E, R>(
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> =>
   Effect.flatMap(resolve(policy, target), (credential) => {
     const { request } = target
-    if (credential._tag === "None") return sendPlain(client, request, credential)
-    return Effect.flatMap(sendSigned(client, request, credential), (answer) => {
+    if (credential._tag === "None") return SignedRequest.sendPlain(client, request, credential)
+    return Effect.flatMap(SignedRequest.send(client, request, credential), (answer) => {
       const { response } = answer
       if (response.request.url !== request.url && !isWithin(policy, credential, response.request)) {
         return refuse(
@@ -258,14 +245,14 @@ const execute = <E, R>(
         )
       }
       if (credential._tag !== "Assertion" || (response.status !== 401 && response.status !== 403)) {
-        return finish(request, answer, credential)
+        return SignedRequest.finish(request, answer, credential)
       }
       return Effect.flatMap(Peek.json(response), ([json, whole]) => {
-        if (response.status === 403 && RefusedAnswer.isAgentDeleted(json)) {
+        if (response.status === 403 && Refusal.isAgentDeleted(json)) {
           return refuse(target, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
         }
-        const asItCame = finish(request, { ...answer, response: whole }, credential)
-        if (response.status !== 401 || !RefusedAnswer.isTaskInvalid(json) || refused !== undefined) return asItCame
+        const asItCame = SignedRequest.finish(request, { ...answer, response: whole }, credential)
+        if (response.status !== 401 || !Refusal.isTaskInvalid(json) || refused !== undefined) return asItCame
         return Effect.matchEffect(policy.recover(credential.taskId), {
           onFailure: (error) => refuse(target, "NoCredential", error.message, error),
           onSuccess: (next) =>
@@ -295,7 +282,7 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
         return refuse(
           target,
           "AuthorizationPresent",
-          signedRequests.has(target.request)
+          SignedRequest.signedRequests.has(target.request)
             ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
             : "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
         )
@@ -306,50 +293,6 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
       return Effect.succeed(credential)
     }
   })
-
-/** An answer, and the error that it came as, where the client below was made to fail on its status. */
-interface Answer<E> {
-  readonly response: HttpClientResponse.HttpClientResponse
-  readonly failure: (E & HttpClientError.ResponseError) | undefined
-}
-
-const sendSigned = <E, R>(
-  client: HttpClient.HttpClient.With<E, R>,
-  request: HttpClientRequest.HttpClientRequest,
-  credential: RunAuth.Assertion | RunAuth.Bearer
-): Effect.Effect<Answer<E>, E, R> => {
-  const signed = Http.inPlaceOf(request, HttpClientRequest.setHeaders(request, headersOf(credential)))
-  signedRequests.add(signed)
-  return Http.fetchOptions(client).pipe(
-    Effect.flatMap((options) => Http.withoutRedirects(client.execute(signed), options)),
-    (sending) =>
-      credential._tag === "Assertion" ? Effect.annotateSpans(sending, Telemetry.attributes(credential)) : sending,
-    Effect.matchEffect({
-      onFailure: (error): Effect.Effect<Answer<E>, E> =>
-        CallerResponse.isStatusError(error)
-          ? Effect.succeed({ response: error.response, failure: error })
-          : Effect.fail(CallerResponse.mapError(request, error)),
-      onSuccess: (response) => Effect.succeed({ response, failure: undefined })
-    }),
-    Effect.catchAllDefect((defect) => Effect.die(CallerResponse.mapError(request, defect)))
-  )
-}
-
-const sendPlain = <E, R>(
-  client: HttpClient.HttpClient.With<E, R>,
-  request: HttpClientRequest.HttpClientRequest,
-  credential: RunAuth.None
-) => Effect.map(client.execute(request), (response) => note(response, credential))
-
-/** Hands an answer to the caller, as if the caller's own request had been sent. */
-const finish = <E>(
-  request: HttpClientRequest.HttpClientRequest,
-  { failure, response }: Answer<E>,
-  credential: RunAuth.Credential
-): Effect.Effect<HttpClientResponse.HttpClientResponse, E> => {
-  const own = note(CallerResponse.make(request, response), credential)
-  return failure === undefined ? Effect.succeed(own) : Effect.fail(CallerResponse.statusError(failure, own))
-}
 
 const refuse = (
   { request, url }: Target,
@@ -365,45 +308,10 @@ const isWithin = (
   credential: RunAuth.Credential,
   request: HttpClientRequest.HttpClientRequest
 ): boolean => {
-  const url = finalUrl(request)
+  const url = SignedRequest.finalUrl(request)
   const party = url === undefined ? "Foreign" : policy.classify(url)
   return party === "FirstParty" || (party === "BearerOnly" && credential._tag === "Bearer")
 }
-
-/** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. */
-const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined => {
-  if (!URL.canParse(request.url)) return undefined
-  const url = UrlParams.makeUrl(request.url, request.urlParams, request.hash)
-  return url._tag === "Right" ? url.right : undefined
-}
-
-const headersOf = (credential: RunAuth.Credential): Readonly<Record<string, string>> => {
-  if (credential._tag === "None") return {}
-  const { account } = credential
-  return {
-    authorization: credential._tag === "Assertion"
-      ? Redacted.value(credential.header)
-      : `Bearer ${Redacted.value(credential.token)}`,
-    ...(account === undefined ? undefined : { "chatgpt-account-id": account.id }),
-    ...(account?.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
-  }
-}
-
-/** Never the credential itself. */
-const sentOf = (credential: RunAuth.Credential): Sent =>
-  credential._tag === "Assertion"
-    ? { _tag: "Assertion", agentRuntimeId: credential.agentRuntimeId, taskId: credential.taskId }
-    : { _tag: credential._tag, reason: credential.reason }
-
-const note = (response: HttpClientResponse.HttpClientResponse, credential: RunAuth.Credential) => {
-  sentByResponse.set(response, sentOf(credential))
-  return response
-}
-
-const sentByResponse = new WeakMap<HttpClientResponse.HttpClientResponse, Sent>()
-
-/** Requests that a run has signed, so that a run inside of a run can say what is wrong. */
-const signedRequests = new WeakSet<HttpClientRequest.HttpClientRequest>()
 
 const FOREIGN: RunAuth.None = { _tag: "None", reason: "the URL is not the provider's" }
 

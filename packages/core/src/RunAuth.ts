@@ -10,6 +10,8 @@ import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as AgentAssertion from "./AgentAssertion.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
+import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as Telemetry from "./internal/telemetry.ts"
 import * as RunTask from "./RunTask.ts"
 import type { TaskId } from "./TaskId.ts"
 
@@ -53,6 +55,36 @@ export interface None {
  * @category models
  */
 export type Credential = Assertion | Bearer | None
+
+/**
+ * What of a credential may be shown: whose it is and for which task, or why it is no assertion.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Sent =
+  | { readonly _tag: "Assertion"; readonly agentRuntimeId: AgentRuntimeId; readonly taskId: TaskId }
+  | { readonly _tag: "Bearer" | "None"; readonly reason: string }
+
+/**
+ * @since 0.1.0
+ * @category combinators
+ */
+export const sent = (credential: Credential): Sent =>
+  credential._tag === "Assertion"
+    ? { _tag: "Assertion", agentRuntimeId: credential.agentRuntimeId, taskId: credential.taskId }
+    : { _tag: credential._tag, reason: credential.reason }
+
+/**
+ * The attributes that spans of requests carry, for spans and logs of the app's own.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const attributes = (sent: Sent): Record<string, unknown> => ({
+  "agent_identity.sent": sent._tag,
+  ...(sent._tag === "Assertion" ? Telemetry.attributes(sent) : { "agent_identity.reason": sent.reason })
+})
 
 /**
  * @since 0.1.0

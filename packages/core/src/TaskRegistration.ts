@@ -19,10 +19,10 @@ import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import type { UrlDerivationError } from "./Environment.ts"
 import * as Base64 from "./internal/base64.ts"
 import * as Http from "./internal/http.ts"
-import * as RefusedAnswer from "./internal/refusedAnswer.ts"
 import * as Retry from "./internal/retry.ts"
 import * as Telemetry from "./internal/telemetry.ts"
 import * as Text from "./internal/text.ts"
+import * as Refusal from "./Refusal.ts"
 import * as SignedPayload from "./SignedPayload.ts"
 import type * as Signing from "./Signing.ts"
 import { TaskId } from "./TaskId.ts"
@@ -177,7 +177,7 @@ export const make: Effect.Effect<
       if (answer.status < 200 || answer.status > 299) {
         const retryAfterMillis = Http.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
         const more = { status: answer.status, body: Http.excerpt(answer.body, [body.signature]), retryAfterMillis }
-        if (answer.status === 403 && RefusedAnswer.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
+        if (answer.status === 403 && Refusal.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
           return yield* fail("AgentDeleted", "the agent has been deleted; make a new agent", more)
         }
         if (answer.status < 400) {

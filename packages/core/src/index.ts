@@ -33,6 +33,10 @@ export * as Environment from "./Environment.ts"
 /**
  * @since 0.1.0
  */
+export * as Fetch from "./Fetch.ts"
+/**
+ * @since 0.1.0
+ */
 export * as Jwks from "./Jwks.ts"
 /**
  * @since 0.1.0
@@ -46,6 +50,10 @@ export * as Provider from "./Provider.ts"
  * @since 0.1.0
  */
 export * as ProviderAuth from "./ProviderAuth.ts"
+/**
+ * @since 0.1.0
+ */
+export * as Refusal from "./Refusal.ts"
 /**
  * @since 0.1.0
  */

@@ -1,6 +1,10 @@
 /**
  * @since 0.1.0
  */
+export * as AuthCommand from "./AuthCommand.ts"
+/**
+ * @since 0.1.0
+ */
 export * as CredentialSource from "./CredentialSource.ts"
 /**
  * @since 0.1.0
@@ -10,3 +14,7 @@ export * as NodeAgentIdentity from "./NodeAgentIdentity.ts"
  * @since 0.1.0
  */
 export * as NodeSigning from "./NodeSigning.ts"
+/**
+ * @since 0.1.0
+ */
+export * as ProviderSocket from "./ProviderSocket.ts"

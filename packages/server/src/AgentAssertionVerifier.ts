@@ -159,7 +159,10 @@ export const make = (
         }
         return { agentRuntimeId, taskId, timestamp }
       }).pipe(
-        Effect.tapErrorTag("AssertionRefused", ({ reason }) => Metric.update(refusals, reason))
+        Effect.catchTag(
+          "AssertionRefused",
+          (refused) => Effect.zipRight(Metric.update(refusals, refused.reason), trace(refused))
+        )
       )
 
     return { verify }
@@ -180,6 +183,18 @@ export const layerWith = (
   options: Options
 ): Layer.Layer<AgentAssertionVerifier, never, AgentDirectory.AgentDirectory | Signing.Signing> =>
   Layer.effect(AgentAssertionVerifier, make(options))
+
+/** A span of the failure alone: one around every verification would cost as much as the verification. */
+const trace = (refused: AssertionRefused): Effect.Effect<never, AssertionRefused> =>
+  Effect.withSpan(Effect.fail(refused), "AgentAssertionVerifier.refuse", {
+    captureStackTrace: false,
+    attributes: {
+      "agent_identity.refusal": refused.reason,
+      ...(refused.agentRuntimeId === undefined
+        ? undefined
+        : { "agent_identity.agent_runtime_id": refused.agentRuntimeId, "agent_identity.task_id": refused.taskId })
+    }
+  })
 
 const refuse = (
   reason: AssertionRefused["reason"],

@@ -1,0 +1,45 @@
+/**
+ * What the JSON of a refusal says, by its codes: texts change, and echo what others wrote.
+ *
+ * @since 0.1.0
+ */
+import * as Predicate from "effect/Predicate"
+
+/**
+ * The codes of a 401 that ask for a new task. All clients of this protocol that renew tasks look for these three
+ * (sub2api, codex2api, Codex-Manager).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const TASK_INVALID: ReadonlyArray<string> = ["invalid_task_id", "task_not_found", "task_expired"]
+
+/**
+ * Whether the JSON of a 401 says that the task is no more: `error.code`, `code` or `error` is one of `TASK_INVALID`.
+ *
+ * @example
+ * import { Refusal } from "@agent-identity/core"
+ *
+ * assert.strictEqual(Refusal.isTaskInvalid({ error: { code: "task_expired" } }), true)
+ * assert.strictEqual(Refusal.isTaskInvalid({ error: { code: "invalid_assertion" } }), false)
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTaskInvalid = (json: unknown): boolean =>
+  Predicate.isRecord(json) &&
+  [member(json.error, "code"), json.code, json.error].some((code) => TASK_INVALID.some((_) => _ === code))
+
+/**
+ * Whether the JSON of a 403 says that the agent itself is no more. OpenAI's service has one code for every state of an
+ * agent that it refuses, so its text counts too: "Agent runtime has been deleted."
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isAgentDeleted = (json: unknown): boolean =>
+  Predicate.isRecord(json) &&
+  member(json.error, "code") === "biscuit_baker_service_agent_error_status" &&
+  /\bdeleted\b/i.test(String(member(json.error, "message")))
+
+const member = (value: unknown, name: string): unknown => Predicate.isRecord(value) ? value[name] : undefined

@@ -1,0 +1,252 @@
+/**
+ * A WebSocket to a provider, whose handshake carries the run's identity.
+ *
+ * @since 0.1.0
+ */
+import * as ProviderAuth from "@agent-identity/core/ProviderAuth"
+import * as Refusal from "@agent-identity/core/Refusal"
+import * as RunAuth from "@agent-identity/core/RunAuth"
+import type { TaskId } from "@agent-identity/core/TaskId"
+import * as NodeStream from "@effect/platform-node/NodeStream"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Socket from "@effect/platform/Socket"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { IncomingMessage } from "node:http"
+
+/**
+ * Why there is no connection, as the `cause` of a `SocketGenericError`.
+ *
+ * - `Refused`: the server answered the handshake with `status`; 426 asks for plain HTTP
+ * - `AgentDeleted`: it says that the agent is no more
+ * - `Transport`: it cannot be reached, or the connection broke
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ProviderSocketError
+  extends Schema.TaggedError<ProviderSocketError>("@agent-identity/node/ProviderSocketError")("ProviderSocketError", {
+    reason: Schema.Literal("Refused", "AgentDeleted", "Transport"),
+    url: Schema.String,
+    detail: Schema.String,
+    status: Schema.optional(Schema.Number)
+  })
+{
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `No WebSocket to ${this.url}: ${this.detail}`
+  }
+}
+
+/**
+ * The close code when the run's task was replaced: dial again for the new one.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const TASK_REPLACED = 4001
+
+/**
+ * The close code when the run is over.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const RUN_ENDED = 4002
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Of the app's own, on every handshake. */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly protocols?: ReadonlyArray<string> | undefined
+  /** 10 seconds by default. */
+  readonly openTimeout?: Duration.DurationInput | undefined
+  readonly closeCodeIsError?: ((code: number) => boolean) | undefined
+}
+
+/**
+ * A socket that dials at every `run`, with an assertion that is made for that handshake. It closes, with `TASK_REPLACED`
+ * or `RUN_ENDED`, once its task is no longer the run's. A handshake that is refused because the task is invalid renews
+ * the task and is tried once more. Redirects are not followed. Where the URL is not first party nothing of the run is
+ * sent.
+ *
+ * @example
+ * import { ProviderSocket } from "@agent-identity/node"
+ * import { Effect, Schedule } from "effect"
+ *
+ * const listen = Effect.gen(function*() {
+ *   const socket = yield* ProviderSocket.make("wss://chatgpt.com/backend-api/codex/responses")
+ *   yield* socket.runRaw((message) => Effect.log(message)).pipe(
+ *     Effect.retry({ times: 3, schedule: Schedule.exponential("1 second") })
+ *   )
+ * })
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  url: string,
+  options: Options = {}
+): Effect.Effect<Socket.Socket, never, ProviderAuth.ProviderAuth | RunAuth.RunAuth> =>
+  Effect.gen(function*() {
+    const auth = yield* RunAuth.RunAuth
+    const { headers } = yield* ProviderAuth.ProviderAuth
+    const request = HttpClientRequest.get(url, { headers: options.headers ?? {} })
+    const shownUrl = url.replace(/[?#].*$/s, "").replace(/\/\/[^/]*@/, "//")
+    const fail = (reason: ProviderSocketError["reason"], detail: string, status?: number) =>
+      new ProviderSocketError({ reason, url: shownUrl, detail, status })
+
+    /** The last dial. A socket runs once at a time. */
+    let dial: Dial | undefined
+
+    const acquire = Effect.gen(function*() {
+      const { WebSocket } = yield* Effect.promise(() => import("ws"))
+      const signed = yield* Effect.mapError(headers(request), openError)
+      const dialed: Dial = { taskId: signed.sent._tag === "Assertion" ? signed.sent.taskId : undefined }
+      dial = dialed
+      yield* Effect.annotateCurrentSpan(RunAuth.attributes(signed.sent))
+      const clientOptions = {
+        headers: { ...request.headers, ...Redacted.value(signed.headers) },
+        followRedirects: false,
+        closeTimeout: CLOSE_TIMEOUT_MILLIS
+      }
+      const socket = yield* Effect.acquireRelease(
+        Effect.try({
+          try: () => new WebSocket(url, options.protocols?.slice() ?? [], clientOptions),
+          catch: () => openError(fail("Transport", "it is no URL of a WebSocket, or a header or protocol is not legal"))
+        }),
+        (socket) => Effect.sync(() => socket.close(1000))
+      )
+      // Without a listener an error ends the process, and a socket that is given up while it connects has one.
+      socket.on("error", () => undefined)
+
+      const refused = yield* Deferred.make<IncomingMessage>()
+      socket.on("unexpected-response", (_, response) => Deferred.unsafeDone(refused, Effect.succeed(response)))
+      yield* Effect.forkScoped(Effect.gen(function*() {
+        const response = yield* Deferred.await(refused)
+        dialed.refusal = { status: response.statusCode ?? 0, json: yield* readJson(response) }
+        socket.emit("error", new Error("refused"))
+        socket.terminate()
+      }))
+
+      if (dialed.taskId !== undefined) {
+        yield* Effect.forkScoped(Effect.gen(function*() {
+          yield* auth.replaced(dialed.taskId!)
+          dialed.end = yield* Effect.match(auth.current, {
+            onFailure: () => ({ code: RUN_ENDED, closeReason: "the run is over" }),
+            onSuccess: () => ({ code: TASK_REPLACED, closeReason: "the run's task was replaced" })
+          })
+          socket.close(dialed.end.code, dialed.end.closeReason)
+        }))
+      }
+      // The sockets of `ws` have the browser's interface, but are declared apart from it.
+      return socket as unknown as globalThis.WebSocket
+    })
+
+    const socket = yield* Socket.fromWebSocket(acquire, {
+      openTimeout: options.openTimeout ?? "10 seconds",
+      ...(options.closeCodeIsError === undefined ? undefined : { closeCodeIsError: options.closeCodeIsError })
+    })
+
+    const explain = (error: Socket.SocketGenericError): Socket.SocketError => {
+      if (isOurs(error.cause) || error.reason === "OpenTimeout") return error
+      const refusal = dial?.refusal
+      const cause = refusal === undefined
+        ? fail("Transport", `the connection failed${codeOf(error.cause)}`)
+        : refusal.status === 403 && Refusal.isAgentDeleted(refusal.json)
+        ? fail("AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it", refusal.status)
+        : fail("Refused", `the server answered the handshake with status ${refusal.status}`, refusal.status)
+      // The event that it came as holds the handshake's headers.
+      return new Socket.SocketGenericError({ reason: error.reason, cause })
+    }
+
+    const supervise = <E, R>(
+      run: Effect.Effect<void, Socket.SocketError | E, R>,
+      recovered: boolean
+    ): Effect.Effect<void, Socket.SocketError | E, R> =>
+      Effect.matchEffect(Effect.suspend(() => (dial = undefined, run)), {
+        onSuccess: () => dial?.end === undefined ? Effect.void : Effect.fail(closeError(dial.end)),
+        onFailure: (error): Effect.Effect<void, Socket.SocketError | E, R> => {
+          if (dial?.end !== undefined) return Effect.fail(closeError(dial.end))
+          if (!Socket.isSocketError(error) || error.reason === "Close") return Effect.fail(error)
+          const { refusal, taskId } = dial ?? {}
+          const explained = explain(error)
+          return !recovered && taskId !== undefined && refusal?.status === 401 && Refusal.isTaskInvalid(refusal.json)
+            ? Effect.flatMap(
+              Effect.mapError(auth.recover(taskId), openError),
+              (next) => Option.isSome(next) ? supervise(run, true) : Effect.fail(explained)
+            )
+            : Effect.fail(explained)
+        }
+      })
+
+    return Socket.Socket.of({
+      [Socket.TypeId]: Socket.TypeId,
+      run: (handler, options) => supervise(socket.run(handler, options), false),
+      runRaw: (handler, options) => supervise(socket.runRaw(handler, options), false),
+      writer: socket.writer
+    })
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  url: string,
+  options?: Options
+): Layer.Layer<Socket.Socket, never, ProviderAuth.ProviderAuth | RunAuth.RunAuth> =>
+  Layer.effect(Socket.Socket, make(url, options))
+
+interface Dial {
+  readonly taskId: TaskId | undefined
+  refusal?: { readonly status: number; readonly json: unknown }
+  end?: { readonly code: number; readonly closeReason: string }
+}
+
+/** How long a server may take to answer a close. */
+const CLOSE_TIMEOUT_MILLIS = 1000
+
+const MAX_BODY_BYTES = 64 * 1024
+
+const openError = (cause: unknown) => new Socket.SocketGenericError({ reason: "Open", cause })
+
+const closeError = (end: { readonly code: number; readonly closeReason: string }) =>
+  new Socket.SocketCloseError({ reason: "Close", ...end })
+
+const isOurs = (cause: unknown): boolean =>
+  cause instanceof ProviderSocketError || cause instanceof ProviderAuth.ProviderAuthError
+
+const codeOf = (event: unknown): string => {
+  const error = Predicate.hasProperty(event, "error") ? event.error : undefined
+  return Predicate.hasProperty(error, "code") && typeof error.code === "string" ? ` (${error.code})` : ""
+}
+
+/** The JSON of a refusal; undefined where it is none, too large, or not there within 5 seconds. */
+const readJson = (response: IncomingMessage): Effect.Effect<unknown> =>
+  !/^application\/([\w.+-]+\+)?json *(;|$)/i.test(response.headers["content-type"] ?? "")
+    ? Effect.succeed(undefined)
+    : NodeStream.fromReadable<Error, Uint8Array>(() => response, () => new Error("broken")).pipe(
+      Stream.mapAccum(0, (length, chunk): [number, readonly [number, Uint8Array]] => {
+        const total = length + chunk.length
+        return [total, [total, chunk]]
+      }),
+      Stream.takeUntil(([length]) => length > MAX_BODY_BYTES),
+      Stream.map(([, chunk]) => chunk),
+      Stream.runCollect,
+      Effect.timeout("5 seconds"),
+      Effect.flatMap((chunks) => Effect.try((): unknown => JSON.parse(Buffer.concat(Array.from(chunks)).toString()))),
+      Effect.orElseSucceed(() => undefined)
+    )
