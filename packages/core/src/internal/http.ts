@@ -132,7 +132,8 @@ const collect = (response: HttpClientResponse.HttpClientResponse, chunks: Array<
   )
 }
 
-const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
+/** At most 64 KiB of it. @internal */
+export const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
   const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
   const body = new Uint8Array(Math.min(length, MAX_BODY_BYTES))
   let at = 0

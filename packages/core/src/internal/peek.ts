@@ -4,12 +4,12 @@ import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Http from "./http.ts"
 import * as Text from "./text.ts"
@@ -29,74 +29,67 @@ export const json = (
 
 const read = (response: HttpClientResponse.HttpClientResponse) =>
   Effect.gen(function*() {
-    const scope = yield* Scope.make()
-    const close = Scope.close(scope, Exit.void)
-    const pull = yield* Scope.extend(Stream.toPull(response.stream), scope)
-    const chunks: Array<Uint8Array> = []
+    let chunks: Array<Uint8Array> = []
     let length = 0
-    let pulling: Pulling | undefined
+    let limit = Http.MAX_BODY_BYTES
     let end: Exit.Exit<void, HttpClientError.ResponseError> | undefined
+    const known = yield* Deferred.make<void>()
+    const something = Effect.unsafeMakeLatch(false)
+    const room = Effect.unsafeMakeLatch(true)
 
-    const readStart = Effect.gen(function*() {
-      while (end === undefined && length <= Http.MAX_BODY_BYTES) {
-        // A fiber of its own: the chunk that is under way when time is up belongs to whoever reads on.
-        pulling = yield* Effect.forkDaemon(pull)
-        const exit = yield* Fiber.await(pulling)
-        pulling = undefined
-        if (Exit.isFailure(exit)) {
-          end = endOf(exit.cause)
-        } else {
-          for (const chunk of exit.value) {
-            chunks.push(chunk)
-            length += chunk.length
-          }
+    // One fiber reads it from start to end, however long anybody waits: no chunk is lost to an interruption.
+    const reading = yield* response.stream.pipe(
+      Stream.runForEachChunk((taken) => {
+        for (const chunk of taken) {
+          chunks.push(chunk)
+          length += chunk.length
         }
-      }
-    })
-    const abandon = Effect.suspend(() =>
-      Effect.zipRight(pulling === undefined ? Effect.void : Fiber.interruptFork(pulling), close)
+        something.unsafeOpen()
+        if (length <= limit) return Effect.void
+        room.unsafeClose()
+        return Effect.zipRight(Deferred.succeed(known, undefined), room.await)
+      }),
+      // `fetch` has no body at all where others have an empty one.
+      Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void),
+      Effect.onExit((exit) => {
+        end = exit
+        something.unsafeOpen()
+        return Deferred.succeed(known, undefined)
+      }),
+      Effect.forkDaemon
     )
-    yield* Effect.onInterrupt(Effect.timeoutOption(readStart, "5 seconds"), () => abandon)
+    const abandon = Fiber.interruptFork(reading)
+    yield* Effect.onInterrupt(Effect.timeoutOption(Deferred.await(known), "5 seconds"), () => abandon)
 
-    const start = Stream.fromChunk(Chunk.unsafeFromArray(chunks))
-    if (end !== undefined) {
-      yield* close
-      const whole = new WholeResponse(response, Stream.concat(start, Stream.drain(Stream.fromEffect(end))))
-      return [Exit.isSuccess(end) ? parse(chunks, length) : undefined, whole] as const
+    if (end !== undefined && Exit.isSuccess(end)) {
+      const body = Http.join(chunks)
+      return [
+        body.complete ? Text.parseJson(Text.fromUtf8(body.body) ?? "") : undefined,
+        new WholeResponse(response, Stream.fromChunk(Chunk.unsafeFromArray(chunks)))
+      ] as const
     }
-    const next = Effect.suspend(() => {
-      const begun = pulling
-      pulling = undefined
-      return begun === undefined ? pull : Effect.onInterrupt(Fiber.join(begun), () => Fiber.interruptFork(begun))
-    })
-    const rest = Stream.ensuring(Stream.repeatEffectChunkOption(next), close)
-    return [undefined, abandonWhenForgotten(new WholeResponse(response, Stream.concat(start, rest)), abandon)] as const
+    // From here on whoever reads the answer sets the pace.
+    limit = -1
+    const next: Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<HttpClientError.ResponseError>> = Effect.suspend(
+      () => {
+        if (chunks.length > 0) {
+          const taken = chunks
+          chunks = []
+          room.unsafeOpen()
+          return Effect.succeed(Chunk.unsafeFromArray(taken))
+        }
+        if (end !== undefined) {
+          return Exit.isSuccess(end)
+            ? Effect.fail(Option.none())
+            : Effect.failCause(Cause.map(end.cause, Option.some))
+        }
+        something.unsafeClose()
+        return Effect.zipRight(something.await, next)
+      }
+    )
+    const rest = Stream.ensuring(Stream.repeatEffectChunkOption(next), abandon)
+    return [undefined, abandonWhenForgotten(new WholeResponse(response, rest), abandon)] as const
   })
-
-type Pulling = Fiber.RuntimeFiber<Chunk.Chunk<Uint8Array>, Option.Option<HttpClientError.ResponseError>>
-
-/** No error is the end of the body. `fetch` has no body at all where others have an empty one. */
-const endOf = (
-  cause: Cause.Cause<Option.Option<HttpClientError.ResponseError>>
-): Exit.Exit<void, HttpClientError.ResponseError> =>
-  Option.match(Cause.flipCauseOption(cause), {
-    onNone: () => Exit.void,
-    onSome: (failure) => {
-      const error = Cause.failureOption(failure)
-      return Option.isSome(error) && error.value.reason === "EmptyBody" ? Exit.void : Exit.failCause(failure)
-    }
-  })
-
-const parse = (chunks: ReadonlyArray<Uint8Array>, length: number): unknown => {
-  if (length > Http.MAX_BODY_BYTES) return undefined
-  const body = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    body.set(chunk, at)
-    at += chunk.length
-  }
-  return Text.parseJson(Text.fromUtf8(body) ?? "")
-}
 
 /** As platform does with an answer that nobody reads: its connection is given back once it is garbage. */
 const abandonWhenForgotten = (whole: WholeResponse, abandon: Effect.Effect<void>): WholeResponse => {

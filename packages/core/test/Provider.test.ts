@@ -1,0 +1,227 @@
+import { Environment, Provider, ProviderAuth } from "@agent-identity/core"
+import { Fakes } from "@agent-identity/testing"
+import { HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Either, FastCheck, Layer, Option, Redacted, Ref } from "effect"
+import { inspect } from "node:util"
+
+const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com/backend-api"))
+
+const firstParty = {
+  name: "openai",
+  baseUrl: "https://chatgpt.com/backend-api/codex",
+  requiresFirstPartyAuth: true
+}
+
+const secret = "secret-token-of-the-provider"
+
+const authCommand = Effect.succeed(Redacted.make(secret))
+
+describe("Provider.resolve", () => {
+  const rows: ReadonlyArray<readonly [what: string, provider: Provider.Provider, resolution: string | RegExp]> = [
+    ["a first-party provider gets what the run sends", firstParty, "RunAuth"],
+    [
+      "so does one with a path below a first-party base",
+      { ...firstParty, baseUrl: `${firstParty.baseUrl}/v1` },
+      "RunAuth"
+    ],
+    ["one with an environment key gets that", { ...firstParty, environmentKey: "KEY" }, "OwnBearer environmentKey"],
+    [
+      "one with a bearer token gets that",
+      { ...firstParty, bearerToken: Redacted.make(secret) },
+      "OwnBearer bearerToken"
+    ],
+    ["one with an auth command gets what it prints", { ...firstParty, authCommand }, "OwnBearer authCommand"],
+    [
+      "an environment key comes before a bearer token, and that before an auth command",
+      { ...firstParty, environmentKey: "KEY", bearerToken: Redacted.make(secret), authCommand },
+      "OwnBearer environmentKey"
+    ],
+    ["one that a cloud signs for gets nothing, even with a key", {
+      ...firstParty,
+      cloudSigner: "aws",
+      environmentKey: "KEY"
+    }, /its requests signed by aws$/],
+    ["a custom provider without a key gets nothing", { name: "c", baseUrl: "https://llm.example/v1" }, /no credential/],
+    [
+      "a local provider without a key gets nothing",
+      { name: "l", baseUrl: "http://localhost:11434/v1" },
+      /no credential/
+    ],
+    [
+      "a custom provider at a first-party base gets nothing unless it asks for it",
+      { name: "c", baseUrl: firstParty.baseUrl },
+      /does not ask for the run's identity$/
+    ],
+    [
+      "a custom provider that asks for the run's identity gets nothing",
+      { ...firstParty, baseUrl: "https://llm.example/v1" },
+      /base URL is not first party$/
+    ],
+    [
+      "nor does another host with the same path",
+      { ...firstParty, baseUrl: "https://chatgpt.com.evil.example/backend-api/codex" },
+      /not first party$/
+    ],
+    ["nor does the AuthAPI", { ...firstParty, baseUrl: environment.authApi.href }, /not first party$/],
+    ["nor does the key set", { ...firstParty, baseUrl: environment.jwks.href }, /not first party$/],
+    ["a relative base gets nothing", { ...firstParty, baseUrl: "/v1", environmentKey: "KEY" }, /no absolute base URL$/]
+  ]
+  for (const [what, provider, expected] of rows) {
+    it(what, () => {
+      const resolution = Provider.resolve(provider, environment)
+      const shown = resolution._tag === "None"
+        ? resolution.reason
+        : resolution._tag === "OwnBearer"
+        ? `OwnBearer ${resolution.source}`
+        : resolution._tag
+      if (typeof expected === "string") assert.strictEqual(shown, expected)
+      else assert.match(shown, expected)
+    })
+  }
+
+  it("answers every description, and gives the run's identity to no provider with a credential of its own", () => {
+    const maybe = <A>(arbitrary: FastCheck.Arbitrary<A>) => FastCheck.option(arbitrary, { nil: undefined })
+    const provider: FastCheck.Arbitrary<Provider.Provider> = FastCheck.record({
+      name: FastCheck.string(),
+      baseUrl: FastCheck.oneof(FastCheck.constant(firstParty.baseUrl), FastCheck.webUrl(), FastCheck.string()),
+      requiresFirstPartyAuth: maybe(FastCheck.boolean()),
+      environmentKey: maybe(FastCheck.string()),
+      bearerToken: maybe(FastCheck.constant(Redacted.make(secret))),
+      authCommand: maybe(FastCheck.constant(authCommand)),
+      cloudSigner: maybe(FastCheck.constant("aws"))
+    })
+    FastCheck.assert(FastCheck.property(provider, (provider) => {
+      const resolution = Provider.resolve(provider, environment)
+      assert.include(["RunAuth", "OwnBearer", "None"], resolution._tag)
+      if (resolution._tag === "RunAuth") {
+        assert.isTrue(provider.requiresFirstPartyAuth)
+        assert.deepStrictEqual(
+          [provider.environmentKey, provider.bearerToken, provider.authCommand, provider.cloudSigner],
+          [undefined, undefined, undefined, undefined]
+        )
+        assert.isTrue(Environment.isFirstParty(environment, new URL(provider.baseUrl)))
+      }
+    }))
+  })
+})
+
+describe("ProviderAuth.authorizeProvider", () => {
+  /** Sends one request, and says what the provider saw of a credential and why. */
+  const send = (provider: Provider.Provider, url = `${provider.baseUrl}/responses`) =>
+    Effect.gen(function*() {
+      const seen: Array<Record<string, string | undefined>> = []
+      const plain = HttpClient.make((request) =>
+        Effect.sync(() => {
+          seen.push({ ...request.headers })
+          return HttpClientResponse.fromWeb(request, Response.json({}))
+        })
+      )
+      const { authorizeProvider } = yield* ProviderAuth.ProviderAuth
+      const client = yield* authorizeProvider(plain, provider)
+      const response = yield* client.execute(
+        HttpClientRequest.get(url, { headers: { "x-predefined": "yes" } })
+      )
+      return {
+        authorization: seen[0]!.authorization,
+        account: seen[0]!["chatgpt-account-id"],
+        predefined: seen[0]!["x-predefined"],
+        sent: Option.getOrThrow(ProviderAuth.sentWith(response))
+      }
+    })
+
+  const base = Fakes.PROVIDER_BASE
+  const own = { name: "own", baseUrl: "https://llm.example/v1" }
+
+  it.effect("sends the run's assertion to a first-party provider, and shows its ids", () =>
+    Effect.gen(function*() {
+      const { authorization, sent } = yield* send({ name: "openai", baseUrl: base, requiresFirstPartyAuth: true })
+      assert.match(authorization!, /^AgentAssertion /)
+      assert.deepStrictEqual(sent, { _tag: "Assertion", agentRuntimeId: "agent-fake", taskId: "task-1" } as typeof sent)
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("sends a provider its own token, and no header of the run's", () =>
+    Effect.gen(function*() {
+      for (
+        const provider of [{ ...own, bearerToken: Redacted.make(secret) }, { ...own, environmentKey: "OWN_KEY" }, {
+          ...own,
+          authCommand
+        }]
+      ) {
+        const { account, authorization, sent } = yield* Effect.withConfigProvider(
+          send(provider),
+          ConfigProvider.fromMap(new Map([["OWN_KEY", secret]]))
+        )
+        assert.strictEqual(authorization, `Bearer ${secret}`)
+        assert.isUndefined(account)
+        assert.strictEqual(sent._tag === "Bearer" && sent.reason.startsWith("provider \"own\" has a token"), true)
+      }
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("asks an auth command anew at each request, so that a refreshed token is followed", () =>
+    Effect.gen(function*() {
+      const count = yield* Ref.make(0)
+      const counting = {
+        ...own,
+        authCommand: Effect.map(Ref.updateAndGet(count, (_) => _ + 1), (n) => Redacted.make(`t-${n}`))
+      }
+      assert.strictEqual((yield* send(counting)).authorization, "Bearer t-1")
+      assert.strictEqual((yield* send(counting)).authorization, "Bearer t-2")
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("sends nothing to a keyless custom or local provider, and leaves its predefined headers alone", () =>
+    Effect.gen(function*() {
+      for (const baseUrl of ["https://llm.example/v1", "http://localhost:11434/v1", base]) {
+        const { account, authorization, predefined, sent } = yield* send({ name: "keyless", baseUrl })
+        assert.isUndefined(authorization)
+        assert.isUndefined(account)
+        assert.strictEqual(predefined, "yes")
+        assert.strictEqual(sent._tag, "None")
+      }
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("sends a provider's token nowhere but to its base URL and below it", () =>
+    Effect.gen(function*() {
+      const provider = { ...own, bearerToken: Redacted.make(secret) }
+      const elsewhere = [
+        "https://llm.example/v2",
+        "https://llm.example/v11",
+        "https://llm.example:444/v1/x",
+        "http://llm.example/v1/x",
+        "https://llm.example.evil.test/v1/x",
+        "https://user@llm.example/v1/x",
+        `${base}/responses`
+      ]
+      for (const url of elsewhere) assert.isUndefined((yield* send(provider, url)).authorization, url)
+      assert.isDefined((yield* send(provider, "https://llm.example/v1")).authorization)
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("fails while it is made where the environment variable is not set, or blank", () =>
+    Effect.gen(function*() {
+      const { authorizeProvider } = yield* ProviderAuth.ProviderAuth
+      const client = yield* HttpClient.HttpClient
+      for (const variables of [new Map<string, string>(), new Map([["OWN_KEY", ""]])]) {
+        const error = yield* Effect.flip(authorizeProvider(client, { ...own, environmentKey: "OWN_KEY" })).pipe(
+          Effect.withConfigProvider(ConfigProvider.fromMap(variables))
+        )
+        assert.include(String(error), "OWN_KEY")
+      }
+    }).pipe(
+      Effect.provide(Layer.merge(
+        Fakes.layerProviderAuth,
+        Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.die("unused")))
+      ))
+    ))
+
+  it.effect("fails the request, and sends nothing, where the auth command gives no token", () =>
+    Effect.gen(function*() {
+      const failing = { ...own, authCommand: Effect.fail(new Error("the vault is sealed")) }
+      const error = yield* Effect.flip(send(failing))
+      assert.propertyVal(error, "reason", "NoCredential")
+      assert.include(String(error), "the vault is sealed")
+      const illegal = { ...own, bearerToken: Redacted.make(`${secret}\n`) }
+      const refused = yield* Effect.flip(send(illegal))
+      assert.propertyVal(refused, "reason", "NoCredential")
+      assert.notInclude(inspect(refused, { depth: 9 }), secret)
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+})

@@ -1,0 +1,123 @@
+/** A provider on a loopback port that does what a test says, and a run whose requests go there. */
+import {
+  AgentAssertion,
+  AssertionHeader,
+  ProviderAuth,
+  RunAuth,
+  RunTask,
+  type TaskRegistration
+} from "@agent-identity/core"
+import { Fakes } from "@agent-identity/testing"
+import { Effect, Either, Layer, Tracer } from "effect"
+import * as Http from "node:http"
+import type { AddressInfo } from "node:net"
+
+/** A request as it came in, with its whole body. */
+export interface Seen {
+  readonly url: string
+  readonly headers: Http.IncomingHttpHeaders
+  readonly body: Buffer
+  /** The task that its assertion names. */
+  readonly task: string | undefined
+}
+
+export const taskOf = (authorization: string | undefined): string | undefined =>
+  authorization === undefined
+    ? undefined
+    : Either.getOrUndefined(Either.map(AssertionHeader.decode(authorization), ({ taskId }) => taskId))
+
+export const serve = (answer: (seen: Seen, response: Http.ServerResponse) => void) =>
+  Effect.gen(function*() {
+    const requests: Array<Seen> = []
+    const server = yield* Effect.acquireRelease(
+      Effect.async<Http.Server>((resume) => {
+        const server = Http.createServer((request, response) => {
+          const chunks: Array<Buffer> = []
+          request.on("data", (chunk) => chunks.push(chunk))
+          request.on("end", () => {
+            const seen: Seen = {
+              url: request.url!,
+              headers: request.headers,
+              body: Buffer.concat(chunks),
+              task: taskOf(request.headers.authorization)
+            }
+            requests.push(seen)
+            answer(seen, response)
+          })
+        })
+        server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+      }),
+      (server) =>
+        Effect.sync(() => {
+          server.closeAllConnections()
+          server.close()
+        })
+    )
+    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    return { origin, url: `${origin}/codex/responses`, requests }
+  })
+
+export const json = (response: Http.ServerResponse, status: number, body: unknown) => {
+  response.writeHead(status, { "content-type": "application/json" })
+  response.end(JSON.stringify(body))
+}
+
+export const invalidTask = { error: { code: "task_expired", message: "register another" } }
+
+/** Takes these tasks and no other. */
+export const serveTasks = (...tasks: ReadonlyArray<string>) =>
+  serve((seen, response) =>
+    seen.task !== undefined && tasks.includes(seen.task)
+      ? json(response, 200, { task: seen.task })
+      : json(response, 401, invalidTask)
+  )
+
+/** A run of the fake agent for this provider, whose first task is `task-1`. */
+export const layerRun = (
+  origin: string,
+  registration: Layer.Layer<TaskRegistration.TaskRegistration | Fakes.Registrations> = Fakes.layerTaskRegistration
+) =>
+  ProviderAuth.layer.pipe(
+    Layer.provideMerge(RunAuth.layer),
+    Layer.provideMerge(AgentAssertion.layer),
+    Layer.provideMerge(RunTask.layer),
+    Layer.provideMerge(Layer.mergeAll(
+      registration,
+      Fakes.layerAgentIdentityWith({ accountId: "acct-1" }).pipe(Layer.provide(Fakes.layerSigning)),
+      Fakes.layerUrlDerivationWith({
+        authApi: `${origin}/accounts`,
+        jwksBase: `${origin}/accounts`,
+        providers: [`${origin}/codex`],
+        loopbackHttp: true
+      })
+    ))
+  )
+
+/** Keeps the spans of an effect. */
+export const tracing = () => {
+  const spans: Array<{ readonly name: string; readonly attributes: ReadonlyMap<string, unknown>; failed: boolean }> = []
+  const tracer = Tracer.make({
+    context: (f) => f(),
+    span: (name, parent, context, links, startTime, kind) => {
+      const attributes = new Map<string, unknown>()
+      return {
+        _tag: "Span",
+        name,
+        spanId: `0000000${spans.length}`,
+        traceId: "trace",
+        parent,
+        context,
+        status: { _tag: "Started", startTime },
+        attributes,
+        links,
+        sampled: true,
+        kind,
+        end: (_, exit) => void spans.push({ name, attributes, failed: exit._tag === "Failure" }),
+        attribute: (key, value) => void attributes.set(key, value),
+        event: () => undefined,
+        addLinks: () => undefined
+      }
+    }
+  })
+  return { spans, trace: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.withTracer(effect, tracer) }
+}
