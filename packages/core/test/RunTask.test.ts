@@ -6,7 +6,23 @@ import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Either, Exit, Fiber, Layer, ManagedRuntime, Option, Ref, Scope } from "effect"
+import {
+  Context,
+  Deferred,
+  Effect,
+  Either,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  ManagedRuntime,
+  Metric,
+  Option,
+  Ref,
+  Scope,
+  TestClock
+} from "effect"
+import { tracing } from "./provider.ts"
 
 const Run = RunTask.layer.pipe(
   Layer.provideMerge(Fakes.layerTaskRegistration),
@@ -184,6 +200,131 @@ describe("RunTask.renew", () => {
         yield* Deferred.succeed(gate, registered("second"))
         assert.strictEqual(yield* run.renew(task("first")), "second")
       }).pipe(Effect.provide(layer))
+    }))
+})
+
+describe("RunTask.recover", () => {
+  const outcomes = Effect.map(Metric.value(RunTask.renewals), ({ occurrences }) => new Map(occurrences))
+
+  it.effect("renews a task of unknown age at once, and one that was just registered after 30 seconds", () =>
+    Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      assert.deepStrictEqual(yield* run.recover(task("known")), Option.some(task("task-1")))
+      assert.deepStrictEqual(yield* run.recover(task("task-1")), Option.none())
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(yield* run.recover(task("task-1")), Option.some(task("task-2")))
+      assert.strictEqual((yield* (yield* Fakes.Registrations).calls).length, 2)
+    }).pipe(Effect.provide(
+      RunTask.layerFromTaskId(task("known")).pipe(
+        Layer.provideMerge(Fakes.layerTaskRegistration),
+        Layer.provide(Fakes.layerAgentIdentity)
+      )
+    )))
+
+  it.effect("takes the age from the registration, for a task that a store kept", () =>
+    Effect.gen(function*() {
+      const Stored = Layer.succeed(TaskRegistration.TaskRegistration, {
+        register: (stale) =>
+          Effect.succeed({
+            taskId: task(Option.isNone(stale) ? "stored" : "new"),
+            registeredAt: Option.isNone(stale) ? -20_000 : undefined
+          })
+      })
+      const run = Context.get(
+        yield* Layer.build(RunTask.layer.pipe(Layer.provide([Stored, Fakes.layerAgentIdentity]))),
+        RunTask.RunTask
+      )
+      assert.deepStrictEqual(yield* run.recover(task("stored")), Option.none())
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* run.recover(task("stored")), Option.some(task("new")))
+      // Where nobody knows, the task may be as old as this answer and no older.
+      assert.deepStrictEqual(yield* run.recover(task("new")), Option.none())
+    }).pipe(Effect.scoped))
+
+  it.effect("gives whoever holds an old task the current one, however young that is", () =>
+    Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      yield* run.renew(task("task-1"))
+      assert.deepStrictEqual(yield* run.recover(task("task-1")), Option.some(task("task-2")))
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("joins a renewal that is under way", () =>
+    Effect.gen(function*() {
+      const { calls, gate, layer } = yield* gated
+      yield* Effect.gen(function*() {
+        const run = yield* RunTask.RunTask
+        const renewing = yield* Effect.fork(run.renew(task("first")))
+        yield* Effect.yieldNow()
+        const recovering = yield* Effect.fork(run.recover(task("first")))
+        yield* Effect.yieldNow()
+        yield* Deferred.succeed(gate, registered("second"))
+        assert.strictEqual(yield* Fiber.join(renewing), "second")
+        assert.deepStrictEqual(yield* Fiber.join(recovering), Option.some(task("second")))
+        assert.strictEqual(yield* Ref.get(calls), 2)
+      }).pipe(Effect.provide(layer))
+    }))
+
+  it.effect("counts what comes of renewals, and logs a failure with its reason", () => {
+    const lines: Array<string> = []
+    const keepLogs = Logger.replace(
+      Logger.defaultLogger,
+      Logger.make(({ annotations, logLevel, message }) =>
+        lines.push([logLevel.label, message, ...Array.from(annotations).sort()].join(" "))
+      )
+    )
+    return Effect.gen(function*() {
+      const before = yield* outcomes
+      const run = yield* RunTask.RunTask
+      yield* (yield* Fakes.Registrations).fail(failure)
+      yield* Effect.flip(run.renew(task("task-1")))
+      yield* run.renew(task("task-1"))
+      const after = yield* outcomes
+      const added = (outcome: string) => (after.get(outcome) ?? 0) - (before.get(outcome) ?? 0)
+      assert.strictEqual(added("Status"), 1)
+      assert.strictEqual(added("renewed"), 1)
+      assert.deepStrictEqual(lines, [
+        `WARN The task was not renewed: ${failure.message} agentRuntimeId,agent-fake reason,Status`
+      ])
+    }).pipe(Effect.provide(Layer.provide(Run, keepLogs)))
+  })
+
+  it.effect("is in a span of its own, inside of that of the request that asked for it", () => {
+    const { spans, trace } = tracing()
+    return Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      yield* Effect.withSpan(run.renew(task("task-1")), "request")
+      const renewal = spans.find(({ name }) => name === "RunTask.renew")
+      assert.strictEqual(renewal?.parent, "request")
+      assert.deepStrictEqual(Object.fromEntries(renewal?.attributes ?? []), {
+        "agent_identity.agent_runtime_id": "agent-fake",
+        "agent_identity.task_id": "task-1"
+      })
+    }).pipe(Effect.provide(Run), trace)
+  })
+})
+
+describe("RunTask.replaced", () => {
+  it.effect("ends when the task is replaced, at once for one that is not the current one", () =>
+    Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      const waiting = yield* Effect.fork(run.replaced(task("task-1")))
+      yield* Effect.yieldNow()
+      assert.isTrue(Option.isNone(yield* waiting.poll))
+      yield* run.renew(task("task-1"))
+      yield* Fiber.join(waiting)
+      yield* run.replaced(task("task-1"))
+      yield* run.replaced(task("never seen"))
+      assert.isTrue(Option.isNone(yield* Effect.timeoutOption(run.replaced(task("task-2")), 0)))
+    }).pipe(Effect.provide(Run)))
+
+  it.effect("ends when the run ends", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const run = Context.get(yield* Layer.buildWithScope(Run, scope), RunTask.RunTask)
+      const waiting = yield* Effect.fork(run.replaced(task("task-1")))
+      yield* Effect.yieldNow()
+      yield* Scope.close(scope, Exit.void)
+      yield* Fiber.join(waiting)
     }))
 })
 

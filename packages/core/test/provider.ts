@@ -8,7 +8,7 @@ import {
   type TaskRegistration
 } from "@agent-identity/core"
 import { Fakes } from "@agent-identity/testing"
-import { Effect, Either, Layer, Tracer } from "effect"
+import { Effect, Either, Layer, Option, Tracer } from "effect"
 import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
 
@@ -93,18 +93,27 @@ export const layerRun = (
     ))
   )
 
+/** A span that has ended. */
+export interface EndedSpan {
+  readonly name: string
+  readonly parent: string | undefined
+  readonly attributes: ReadonlyMap<string, unknown>
+  readonly failed: boolean
+}
+
 /** Keeps the spans of an effect. */
 export const tracing = () => {
-  const spans: Array<{ readonly name: string; readonly attributes: ReadonlyMap<string, unknown>; failed: boolean }> = []
+  const spans: Array<EndedSpan> = []
   const tracer = Tracer.make({
     context: (f) => f(),
     span: (name, parent, context, links, startTime, kind) => {
       const attributes = new Map<string, unknown>()
+      const outer = Option.getOrUndefined(parent)
       return {
         _tag: "Span",
         name,
-        spanId: `0000000${spans.length}`,
-        traceId: "trace",
+        spanId: "00f067aa0ba902b7",
+        traceId: "4bf92f3577b34da6a3ce929d0e0e4736",
         parent,
         context,
         status: { _tag: "Started", startTime },
@@ -112,7 +121,13 @@ export const tracing = () => {
         links,
         sampled: true,
         kind,
-        end: (_, exit) => void spans.push({ name, attributes, failed: exit._tag === "Failure" }),
+        end: (_, exit) =>
+          void spans.push({
+            name,
+            parent: outer?._tag === "Span" ? outer.name : undefined,
+            attributes,
+            failed: exit._tag === "Failure"
+          }),
         attribute: (key, value) => void attributes.set(key, value),
         event: () => undefined,
         addLinks: () => undefined

@@ -131,6 +131,7 @@ export const make = (
       )
       // Without a listener an error ends the process, and a socket that is given up while it connects has one.
       socket.on("error", () => undefined)
+      socket.on("open", () => void (dialed.opened = true))
 
       const refused = yield* Deferred.make<IncomingMessage>()
       socket.on("unexpected-response", (_, response) => Deferred.unsafeDone(refused, Effect.succeed(response)))
@@ -174,16 +175,21 @@ export const make = (
 
     const supervise = <E, R>(
       run: Effect.Effect<void, Socket.SocketError | E, R>,
-      recovered: boolean
+      dialedBefore: boolean
     ): Effect.Effect<void, Socket.SocketError | E, R> =>
       Effect.matchEffect(Effect.suspend(() => (dial = undefined, run)), {
         onSuccess: () => dial?.end === undefined ? Effect.void : Effect.fail(closeError(dial.end)),
         onFailure: (error): Effect.Effect<void, Socket.SocketError | E, R> => {
-          if (dial?.end !== undefined) return Effect.fail(closeError(dial.end))
+          const { end, opened, refusal, taskId } = dial ?? {}
+          if (end !== undefined) {
+            // Another one renewed the task while this one was still dialing.
+            return opened !== true && !dialedBefore && end.code === TASK_REPLACED
+              ? supervise(run, true)
+              : Effect.fail(closeError(end))
+          }
           if (!Socket.isSocketError(error) || error.reason === "Close") return Effect.fail(error)
-          const { refusal, taskId } = dial ?? {}
           const explained = explain(error)
-          return !recovered && taskId !== undefined && refusal?.status === 401 && Refusal.isTaskInvalid(refusal.json)
+          return taskId !== undefined && !dialedBefore && refusal?.status === 401 && Refusal.isTaskInvalid(refusal.json)
             ? Effect.flatMap(
               Effect.mapError(auth.recover(taskId), openError),
               (next) => Option.isSome(next) ? supervise(run, true) : Effect.fail(explained)
@@ -212,6 +218,7 @@ export const layer = (
 
 interface Dial {
   readonly taskId: TaskId | undefined
+  opened?: boolean
   refusal?: { readonly status: number; readonly json: unknown }
   end?: { readonly code: number; readonly closeReason: string }
 }
@@ -239,14 +246,13 @@ const readJson = (response: IncomingMessage): Effect.Effect<unknown> =>
   !/^application\/([\w.+-]+\+)?json *(;|$)/i.test(response.headers["content-type"] ?? "")
     ? Effect.succeed(undefined)
     : NodeStream.fromReadable<Error, Uint8Array>(() => response, () => new Error("broken")).pipe(
-      Stream.mapAccum(0, (length, chunk): [number, readonly [number, Uint8Array]] => {
-        const total = length + chunk.length
-        return [total, [total, chunk]]
-      }),
-      Stream.takeUntil(([length]) => length > MAX_BODY_BYTES),
-      Stream.map(([, chunk]) => chunk),
-      Stream.runCollect,
+      Stream.runFoldWhile(
+        { chunks: [] as ReadonlyArray<Uint8Array>, length: 0 },
+        ({ length }) => length <= MAX_BODY_BYTES,
+        ({ chunks, length }, chunk) => ({ chunks: [...chunks, chunk], length: length + chunk.length })
+      ),
+      Effect.filterOrFail(({ length }) => length <= MAX_BODY_BYTES),
       Effect.timeout("5 seconds"),
-      Effect.flatMap((chunks) => Effect.try((): unknown => JSON.parse(Buffer.concat(Array.from(chunks)).toString()))),
+      Effect.flatMap(({ chunks }) => Effect.try((): unknown => JSON.parse(Buffer.concat(chunks).toString()))),
       Effect.orElseSucceed(() => undefined)
     )
