@@ -85,6 +85,18 @@ const cases: ReadonlyArray<Case> = [
     tries: 1,
     error: { status: code }
   })),
+  {
+    name: "a 403 that says that the agent is deleted",
+    faults: [{
+      _tag: "Status",
+      status: 403,
+      body:
+        "{\"error\":{\"code\":\"biscuit_baker_service_agent_error_status\",\"message\":\"Agent runtime has been deleted.\"}}"
+    }],
+    reason: "AgentDeleted",
+    tries: 1,
+    error: { status: 403, retryable: false }
+  },
   ...[200, 201, 202, 299].map((code): Case => ({
     name: `${code} with JSON in text/plain`,
     faults: [{ _tag: "Status", status: code, body: "{\"taskId\":\"t\"}" }],

@@ -11,7 +11,7 @@ import { NodeSigning } from "@agent-identity/node"
 import { AgentAssertionVerifier, AgentDirectory } from "@agent-identity/server"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Layer, Metric, Redacted, TestClock } from "effect"
+import { Clock, Effect, Fiber, Layer, Metric, Redacted, TestClock, Tracer } from "effect"
 
 const NOW = 1_776_902_400_000
 
@@ -168,7 +168,11 @@ describe("AgentAssertionVerifier", () => {
       yield* TestClock.setTime(NOW)
       const header = yield* makeHeader()
       const clock = yield* Clock.clockWith(Effect.succeed)
-      const broken = { ...clock, unsafeCurrentTimeMillis: () => NaN, currentTimeMillis: Effect.succeed(NaN) }
+      const broken: Clock.Clock = Object.assign(Object.create(clock), {
+        unsafeCurrentTimeMillis: () => NaN,
+        currentTimeMillis: Effect.succeed(NaN),
+        unsafeCurrentTimeNanos: () => 0n
+      })
       assert.strictEqual(yield* Effect.withClock(reasonOf(header), broken), "Stale stale_assertion")
     }).pipe(Effect.provide(over())))
 
@@ -219,6 +223,49 @@ describe("AgentAssertionVerifier", () => {
         findAgent: () => new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail: "no connection" })
       })
     ))))
+
+  it.effect("makes a span of a refusal, with its reason and without the header, and none of a success", () => {
+    const spans: Array<readonly [name: string, attributes: string, failed: boolean]> = []
+    const tracer = Tracer.make({
+      context: (f) => f(),
+      span: (name, parent, context, links, startTime, kind) => {
+        const attributes = new Map<string, unknown>()
+        return {
+          _tag: "Span",
+          name,
+          spanId: "span",
+          traceId: "trace",
+          parent,
+          context,
+          status: { _tag: "Started", startTime },
+          attributes,
+          links,
+          sampled: true,
+          kind,
+          end: (_, exit) =>
+            void spans.push([name, JSON.stringify(Object.fromEntries(attributes)), exit._tag === "Failure"]),
+          attribute: (key, value) => void attributes.set(key, value),
+          event: () => undefined,
+          addLinks: () => undefined
+        }
+      }
+    })
+    return Effect.gen(function*() {
+      const header = yield* makeHeader()
+      yield* Effect.withTracer(verify(header), tracer)
+      assert.deepStrictEqual(spans, [])
+      yield* Effect.flip(Effect.withTracer(verify(yield* makeHeader({ taskId: "task-x" })), tracer))
+      yield* Effect.flip(Effect.withTracer(verify("Bearer secret"), tracer))
+      assert.deepStrictEqual(spans, [
+        [
+          "AgentAssertionVerifier.refuse",
+          "{\"agent_identity.refusal\":\"UnknownTask\",\"agent_identity.agent_runtime_id\":\"agent-1\",\"agent_identity.task_id\":\"task-x\"}",
+          true
+        ],
+        ["AgentAssertionVerifier.refuse", "{\"agent_identity.refusal\":\"Malformed\"}", true]
+      ])
+    }).pipe(Effect.provide(over()))
+  })
 })
 
 const otherKey = { seed: Redacted.make(new Uint8Array(32).fill(9)), publicKey: undefined }
