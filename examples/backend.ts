@@ -1,6 +1,7 @@
 /**
  * The backend that the examples talk to: the AuthAPI, an issuer of tokens, and two routes that tell their caller who it
- * is. It listens on a loopback port of its own choice and keeps everything in memory.
+ * is, one of them as a streamed text when asked to. It listens on a loopback port of its own choice and keeps everything
+ * in memory.
  */
 import { AccountId, AgentKey, AgentRuntimeId, Signing, UrlDerivation } from "@agent-identity/core"
 import {
@@ -26,6 +27,7 @@ import {
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer, Schema } from "effect"
 import { createServer } from "node:http"
+import * as Responses from "./responses.ts"
 
 const Caller = Schema.Struct({ agent: Schema.String, task: Schema.String })
 
@@ -34,7 +36,11 @@ export class ProviderApi extends HttpApi.make("ProviderApi").add(
     .add(HttpApiEndpoint.get("models", "/models").addSuccess(Caller))
     .add(
       HttpApiEndpoint.post("responses", "/responses")
-        .setPayload(Schema.Struct({ input: Schema.String }))
+        .setPayload(Schema.Struct({
+          input: Schema.Unknown,
+          model: Schema.optional(Schema.String),
+          stream: Schema.optional(Schema.Boolean)
+        }))
         .addSuccess(Caller)
     )
     .middleware(AgentAuthentication.AgentAuthentication)
@@ -49,7 +55,17 @@ const caller = Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId, 
 const ProviderHandlers = HttpApiBuilder.group(
   ProviderApi,
   "provider",
-  (handlers) => handlers.handle("models", () => caller).handle("responses", () => caller)
+  (handlers) =>
+    handlers
+      .handle("models", () => caller)
+      .handle("responses", ({ payload }) =>
+        Effect.map(
+          caller,
+          (caller) =>
+            payload.stream === true
+              ? Responses.streamText(payload.model ?? "model-demo", ["Hello", ", ", caller.agent])
+              : caller
+        ))
 )
 
 /** Where the backend listens, as a deployment of one's own. */

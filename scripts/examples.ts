@@ -27,6 +27,34 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
   "08-many-agents.ts": [
     /100 agents: 100 tasks\nevicted: .*its scope is closed\nused again: another run.*\nan error of the app: the same run\n/,
     /before it is registered: status 401\nat once after it: a task\n/
+  ],
+  "09-task-recovery.ts": [/^requests: 100\nanswered with 401: 100\nregistrations: 1\nsuccesses: 100$/m],
+  "10-websocket.ts": [
+    /server +agent-demo dialed with (task-\S+)\n +app +received hello\n.*app +Close: 4001: the run's task was replaced\n +server +agent-demo dialed with (?!\1\n)task-\S+\n +app +received hello\n/s
+  ],
+  "11-effect-ai.ts": [
+    /taskId: (task-\S+)\n.*\ndelta Hello\ndelta , \ndelta agent-demo\nsent with .*_tag: 'Assertion'.*taskId: '\1'/s
+  ],
+  "12-openai-sdk.ts": [/^Hello, agent-demo$/m],
+  "13-opentelemetry.ts": [
+    /^span +TaskRegistration\.register, in run, agent_identity\.agent_runtime_id agent-demo, .*\.task_id task-\S+$/m,
+    /http\.client GET, in first request, .*_id agent-demo, .*\.sent Assertion, .*\.task_id (task-\S+)\n.*, in second request, .*\1\n/,
+    /TaskRegistration\.register, in RunTask\.renew, .*\n.*RunTask\.renew, in renewal, .*\.task_id (task-\S+)\n.*, in third request, .*\.task_id (?!\1\n)task-/,
+    /AgentAssertionVerifier\.refuse, in http\.server GET, .*\.refusal BadSignature, .*\.task_id task-of-another-run\n/,
+    /^metric +agent_identity_task_registrations 2$/m,
+    /^metric +agent_identity_task_renewals 1, key renewed$/m,
+    /^metric +agent_identity_assertion_refusals 1, key BadSignature$/m,
+    /^metric +agent_identity_signatures \d, key made$/m,
+    /^(?!.*AgentAssertion )/s
+  ],
+  "14-providers.ts": [
+    /^first party\n +resolved +RunAuth\n +sent with +Assertion, agent-demo, (task-\S+)\n +answer +\{"agent":"agent-demo","task":"\1"\}$/m,
+    /^key of the environment\n +resolved +OwnBearer, environmentKey\n +sent with +Bearer, .*\n +answer +Bearer$/m,
+    /^bearer token\n +resolved +OwnBearer, bearerToken\n +sent with +Bearer, .*\n +answer +Bearer$/m,
+    /^auth command\n +resolved +OwnBearer, authCommand\n +sent with +Bearer, .*\n +answer +Bearer$/m,
+    /^cloud\n +resolved +None, .* signed by aws\nlocal\n +resolved +None, .*\n +sent with +None, .*\n +answer +nothing$/m,
+    /^asks without right\n +resolved +None, .*not first party\n +sent with +None, .*\n +answer +nothing$/m,
+    /^(?!.*(token-of|key-of))/s
   ]
 }
 
@@ -46,7 +74,8 @@ const makeEnvironment = Effect.gen(function*() {
     AUTHAPI_BASE_URL: bases.authApi,
     JWKS_BASE_URL: bases.jwks,
     PROVIDER_BASE_URL: bases.provider,
-    JWKS_JSON: JSON.stringify(yield* jwks)
+    JWKS_JSON: JSON.stringify(yield* jwks),
+    GATEWAY_API_KEY: "key-of-the-environment"
   }
 })
 

@@ -11,6 +11,7 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import type * as HttpMethod from "@effect/platform/HttpMethod"
 import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
@@ -59,6 +60,9 @@ export const toFetch = <E, R>(client: HttpClient.HttpClient.With<E, R>): Effect.
 /** Twenty in the Fetch standard. */
 const MAX_REDIRECTS = 20
 
+/** The cause of a rejection. */
+class RedirectError extends Data.TaggedError("RedirectError")<{ readonly message: string }> {}
+
 /** They are the transport's own business: forbidden header names of the Fetch standard. */
 const FORBIDDEN = ["accept-encoding", "connection", "content-length", "host", "keep-alive", "te", "transfer-encoding"]
 
@@ -74,7 +78,7 @@ const follow = <E, R>(
   client: HttpClient.HttpClient.With<E, R>,
   request: Request,
   given: HttpBody.HttpBody
-): Effect.Effect<Answer, E | TypeError, R> =>
+): Effect.Effect<Answer, E | RedirectError, R> =>
   Effect.gen(function*() {
     const options = yield* Http.fetchOptions(client)
     const headers = new Headers(request.headers)
@@ -94,11 +98,13 @@ const follow = <E, R>(
       if (![301, 302, 303, 307, 308].includes(status) || location === undefined || request.redirect === "manual") {
         return { url, redirected: redirects > 0, response }
       }
-      if (request.redirect === "error") return yield* Effect.fail(new TypeError(`${url.href} answers with a redirect`))
-      if (!URL.canParse(location, url)) return yield* Effect.fail(new TypeError(`${url.href} redirects to no URL`))
+      if (request.redirect === "error") {
+        return yield* new RedirectError({ message: `${url.href} answers with a redirect` })
+      }
+      if (!URL.canParse(location, url)) return yield* new RedirectError({ message: `${url.href} redirects to no URL` })
       const next = new URL(location, url)
       if (!/^https?:$/.test(next.protocol)) {
-        return yield* Effect.fail(new TypeError(`${url.href} redirects off the web`))
+        return yield* new RedirectError({ message: `${url.href} redirects off the web` })
       }
       if (status === 303 ? method !== "GET" && method !== "HEAD" : status < 303 && method === "POST") {
         method = "GET"
@@ -107,14 +113,16 @@ const follow = <E, R>(
           headers.delete(name)
         }
       } else if (body._tag === "Stream") {
-        return yield* Effect.fail(new TypeError(`${url.href} redirects, and the body, a stream, cannot be sent again`))
+        return yield* new RedirectError({
+          message: `${url.href} redirects, and the body, a stream, cannot be sent again`
+        })
       }
       if (next.origin !== url.origin) {
         for (const name of ["authorization", "cookie", "proxy-authorization"]) headers.delete(name)
       }
       url = next
     }
-    return yield* Effect.fail(new TypeError(`more than ${MAX_REDIRECTS} redirects from ${request.url}`))
+    return yield* new RedirectError({ message: `more than ${MAX_REDIRECTS} redirects from ${request.url}` })
   })
 
 const toWeb = ({ redirected, response, url }: Answer, request: Request, signal: AbortSignal | undefined): Response => {
@@ -128,10 +136,10 @@ const toWeb = ({ redirected, response, url }: Answer, request: Request, signal: 
   return web
 }
 
-const bodyOf = (response: HttpClientResponse.HttpClientResponse): Stream.Stream<Uint8Array, TypeError> =>
+const bodyOf = (response: HttpClientResponse.HttpClientResponse): Stream.Stream<Uint8Array> =>
   Stream.catchAll(response.stream, (cause: HttpClientError.ResponseError) =>
     // `fetch` has no body at all where others have an empty one.
-    cause.reason === "EmptyBody" ? Stream.empty : Stream.fail(new TypeError("terminated", { cause })))
+    cause.reason === "EmptyBody" ? Stream.empty : Stream.die(new TypeError("terminated", { cause })))
 
 const untilAborted = <A, E>(
   stream: Stream.Stream<A, E>,

@@ -79,7 +79,8 @@ export interface Service {
   >
   /**
    * The same client, with what `Provider.resolve` says on every request to the provider's base URL and below it: the
-   * run's identity, the provider's own token, or nothing. Fails where its environment variable is not set.
+   * run's identity, the provider's own token, or nothing. Give it the plain client, as to `authorize`. Fails where the
+   * provider's environment variable is not set.
    */
   readonly authorizeProvider: <E, R>(
     client: HttpClient.HttpClient.With<E, R>,

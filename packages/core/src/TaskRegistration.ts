@@ -205,6 +205,7 @@ export const make: Effect.Effect<
         duration: "75 seconds",
         onTimeout: () => fail("Timeout", "no task within 75 seconds over all attempts")
       }),
+      Effect.tap(({ taskId }) => Effect.annotateCurrentSpan(Telemetry.attributes({ agentRuntimeId, taskId }))),
       Effect.tap(({ taskId }) => logRegistration(agentRuntimeId, taskId))
     )
   })

@@ -80,16 +80,16 @@ export interface Options {
  * A socket that dials at every `run`, with an assertion that is made for that handshake. It closes, with `TASK_REPLACED`
  * or `RUN_ENDED`, once its task is no longer the run's. A handshake that is refused because the task is invalid renews
  * the task and is tried once more. Redirects are not followed. Where the URL is not first party nothing of the run is
- * sent.
+ * sent. `https:` is taken for `wss:`.
  *
  * @example
  * import { ProviderSocket } from "@agent-identity/node"
- * import { Effect, Schedule } from "effect"
+ * import { Effect } from "effect"
  *
  * const listen = Effect.gen(function*() {
  *   const socket = yield* ProviderSocket.make("wss://chatgpt.com/backend-api/codex/responses")
  *   yield* socket.runRaw((message) => Effect.log(message)).pipe(
- *     Effect.retry({ times: 3, schedule: Schedule.exponential("1 second") })
+ *     Effect.retry({ while: (error) => error.reason === "Close" && error.code === ProviderSocket.TASK_REPLACED })
  *   )
  * })
  *
@@ -245,7 +245,7 @@ const codeOf = (event: unknown): string => {
 const readJson = (response: IncomingMessage): Effect.Effect<unknown> =>
   !/^application\/([\w.+-]+\+)?json *(;|$)/i.test(response.headers["content-type"] ?? "")
     ? Effect.succeed(undefined)
-    : NodeStream.fromReadable<Error, Uint8Array>(() => response, () => new Error("broken")).pipe(
+    : NodeStream.fromReadable<void, Uint8Array>(() => response, () => undefined).pipe(
       Stream.runFoldWhile(
         { chunks: [] as ReadonlyArray<Uint8Array>, length: 0 },
         ({ length }) => length <= MAX_BODY_BYTES,
