@@ -39,6 +39,8 @@ export class AgentDirectoryError extends Schema.TaggedError<AgentDirectoryError>
 export interface Agent {
   readonly agentRuntimeId: AgentRuntimeId
   readonly publicKey: Uint8Array
+  /** Who registered it, and may delete it; undefined for an agent that was put here by other means. */
+  readonly owner?: string | undefined
 }
 
 /**
@@ -61,6 +63,8 @@ export interface Service {
   /** Adds an agent, or replaces the one with this runtime id. */
   readonly putAgent: (agent: Agent) => Effect.Effect<void, AgentDirectoryError>
   readonly findAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
+  /** Removes an agent with all of its tasks; false where there is none. */
+  readonly removeAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<boolean, AgentDirectoryError>
   /** A new task with an id of its own, at every call. */
   readonly issueTask: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Task, AgentDirectoryError>
   /** Expired tasks are found for another lifetime, so that a client can be told what happened to its task. */
@@ -94,6 +98,13 @@ export const makeMemory = (options?: { readonly taskLifetime?: Duration.Duration
   return {
     putAgent: (agent) => Effect.sync(() => void agents.set(agent.agentRuntimeId, agent)),
     findAgent: (agentRuntimeId) => Effect.sync(() => Option.fromNullable(agents.get(agentRuntimeId))),
+    removeAgent: (agentRuntimeId) =>
+      Effect.sync(() => {
+        for (const task of tasks.values()) {
+          if (task.agentRuntimeId === agentRuntimeId) tasks.delete(task.taskId)
+        }
+        return agents.delete(agentRuntimeId)
+      }),
     issueTask: (agentRuntimeId) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         // All tasks live equally long, so the oldest come first.
