@@ -12,7 +12,9 @@ import {
   AuthApi,
   AuthApiHandlers,
   IssuerApi,
-  IssuerApiHandlers
+  IssuerApiHandlers,
+  RegistrationBearer,
+  RegistrationLimits
 } from "@agent-identity/server"
 import {
   HttpApi,
@@ -89,7 +91,10 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
     })
   )
   return Layer.mergeAll(
-    HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
+    HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
+      Layer.provide(AuthApiHandlers.layer),
+      Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
+    ),
     HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
     HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
   ).pipe(

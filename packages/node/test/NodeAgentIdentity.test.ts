@@ -19,7 +19,9 @@ import {
   AuthApi,
   AuthApiHandlers,
   IssuerApi,
-  IssuerApiHandlers
+  IssuerApiHandlers,
+  RegistrationBearer,
+  RegistrationLimits
 } from "@agent-identity/server"
 import {
   FileSystem,
@@ -73,7 +75,10 @@ const record = HttpLayerRouter.middleware(
 ).layer
 
 const Server = Layer.mergeAll(
-  HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
+  HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
+    Layer.provide(AuthApiHandlers.layer),
+    Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
+  ),
   HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
   HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
 ).pipe(

@@ -10,17 +10,19 @@ import * as AssertionHeader from "@agent-identity/core/AssertionHeader"
 import * as SignedPayload from "@agent-identity/core/SignedPayload"
 import type * as Signing from "@agent-identity/core/Signing"
 import type { TaskId } from "@agent-identity/core/TaskId"
-import * as Clock from "effect/Clock"
+import * as Timestamp from "@agent-identity/core/Timestamp"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Encoding from "effect/Encoding"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as AgentDirectory from "./AgentDirectory.ts"
 import * as AgentSignature from "./internal/agentSignature.ts"
+import { BoundedMap } from "./internal/boundedMap.ts"
 
 /**
  * Why an assertion was refused, in full, for logs and metrics. `code` is what the client may be told: `Malformed`,
@@ -38,6 +40,7 @@ export class AssertionRefused extends Schema.TaggedError<AssertionRefused>("@age
       "Stale",
       "UnknownAgent",
       "BadSignature",
+      "Replayed",
       "UnknownTask",
       "ForeignTask",
       "ExpiredTask"
@@ -72,6 +75,7 @@ export type RefusalCode =
   | "missing_assertion"
   | "invalid_assertion"
   | "stale_assertion"
+  | "replayed_assertion"
   | "task_not_found"
   | "task_expired"
 
@@ -126,6 +130,17 @@ export interface Options {
   readonly skew?: Duration.DurationInput | undefined
   /** The one form of payload that is taken; `v1` by default. */
   readonly payloadForm?: SignedPayload.PayloadForm | undefined
+  /**
+   * What is done about an assertion that was sent before. `accept`, the default: clients of this protocol send one
+   * assertion with all requests of a second, so it is no replay, and its signature is not verified again. `refuse`: for
+   * clients that sign each request anew; it is refused as `Replayed`, by this process, as long as the skew would let it in.
+   */
+  readonly repeats?: "accept" | "refuse" | undefined
+  /**
+   * How many assertions are remembered; 10,000 by default. Under `accept` the one that was used least recently is
+   * forgotten for a new one; under `refuse` a new one is refused as `Replayed` while that many may still be sent.
+   */
+  readonly capacity?: number | undefined
 }
 
 /**
@@ -133,36 +148,73 @@ export interface Options {
  * @category constructors
  */
 export const make = (
-  options?: Options
+  options: Options = {}
 ): Effect.Effect<Service, never, AgentDirectory.AgentDirectory | Signing.Signing> =>
   Effect.gen(function*() {
     const directory = yield* AgentDirectory.AgentDirectory
     const checkSignature = yield* AgentSignature.makeCheck(options)
-    const form = options?.payloadForm ?? "v1"
+    const skew = Duration.toMillis(options.skew ?? AgentSignature.DEFAULT_SKEW)
+    const form = options.payloadForm ?? "v1"
+    const capacity = options.capacity ?? 10_000
+    const verified = new BoundedMap<string, Signed>(options.repeats === "refuse" ? 0 : capacity)
+    const replays = options.repeats === "refuse" ? makeReplays(capacity, skew) : undefined
 
-    const verify = (authorization: string | undefined) =>
+    const checkTask = ({ assertion }: Signed) =>
+      Effect.flatMap(directory.findTask(assertion.taskId), (task) =>
+        Effect.clockWith((clock) => {
+          if (Option.isNone(task)) return refuse("UnknownTask", assertion)
+          if (task.value.agentRuntimeId !== assertion.agentRuntimeId) return refuse("ForeignTask", assertion)
+          return task.value.expiresAt > clock.unsafeCurrentTimeMillis()
+            ? Effect.succeed(assertion)
+            : refuse("ExpiredTask", assertion)
+        }))
+
+    const verifyNew = (authorization: string) =>
       Effect.gen(function*() {
-        if (authorization === undefined || authorization === "") return yield* refuse("Missing")
         const decoded = AssertionHeader.decode(authorization)
         if (Either.isLeft(decoded)) return yield* refuse("Malformed", undefined, decoded.left.message)
         const { agentRuntimeId, signature, taskId, timestamp } = decoded.right
         const payload = SignedPayload.assertion(form, agentRuntimeId, taskId, timestamp)
-        yield* Effect.mapError(
+        const agent = yield* Effect.mapError(
           checkSignature({ agentRuntimeId, timestamp, payload, signature }),
           (error) => typeof error === "string" ? refuse(error, decoded.right) : error
         )
-        const task = yield* directory.findTask(taskId)
-        if (Option.isNone(task)) return yield* refuse("UnknownTask", decoded.right)
-        if (task.value.agentRuntimeId !== agentRuntimeId) return yield* refuse("ForeignTask", decoded.right)
-        if (!(task.value.expiresAt > (yield* Clock.currentTimeMillis))) {
-          return yield* refuse("ExpiredTask", decoded.right)
+        const signedAt = Timestamp.parse(timestamp)!
+        if (replays !== undefined && !(yield* replays.isNew(Encoding.encodeBase64(signature), signedAt))) {
+          return yield* refuse("Replayed", decoded.right)
         }
-        return { agentRuntimeId, taskId, timestamp }
-      }).pipe(
-        Effect.catchTag(
-          "AssertionRefused",
-          (refused) => Effect.zipRight(Metric.update(refusals, refused.reason), trace(refused))
-        )
+        const signed: Signed = {
+          assertion: { agentRuntimeId, taskId, timestamp },
+          publicKey: agent.publicKey,
+          signedAt
+        }
+        verified.set(authorization, signed)
+        return yield* checkTask(signed)
+      })
+
+    /** All but the signature: its bytes have been verified with the key that the agent still has. */
+    const verifyAgain = (authorization: string, signed: Signed) =>
+      Effect.clockWith((clock) =>
+        AgentSignature.isStale(signed.signedAt, clock.unsafeCurrentTimeMillis(), skew)
+          ? Effect.fail(refuse("Stale", signed.assertion))
+          : Effect.flatMap(
+            directory.findAgent(signed.assertion.agentRuntimeId),
+            (agent) =>
+              Option.isSome(agent) && isSameKey(agent.value.publicKey, signed.publicKey)
+                ? checkTask(signed)
+                : verifyNew(authorization)
+          )
+      )
+
+    const verify = (authorization: string | undefined) =>
+      Effect.catchTag(
+        Effect.suspend((): Effect.Effect<Verified, AssertionRefused | AgentDirectory.AgentDirectoryError> => {
+          if (authorization === undefined || authorization === "") return Effect.fail(refuse("Missing"))
+          const signed = verified.get(authorization)
+          return signed === undefined ? verifyNew(authorization) : verifyAgain(authorization, signed)
+        }),
+        "AssertionRefused",
+        (refused) => Effect.zipRight(Metric.update(refusals, refused.reason), trace(refused))
       )
 
     return { verify }
@@ -183,6 +235,33 @@ export const layerWith = (
   options: Options
 ): Layer.Layer<AgentAssertionVerifier, never, AgentDirectory.AgentDirectory | Signing.Signing> =>
   Layer.effect(AgentAssertionVerifier, make(options))
+
+/** An assertion whose signature was verified, with the key that verified it. */
+interface Signed {
+  readonly assertion: Verified
+  readonly publicKey: Uint8Array
+  readonly signedAt: number
+}
+
+const isSameKey = (left: Uint8Array, right: Uint8Array): boolean =>
+  left === right || (left.length === right.length && left.every((byte, index) => byte === right[index]))
+
+/** The signatures that may still come again. One that the skew no longer lets in is forgotten. */
+const makeReplays = (capacity: number, skew: number) => {
+  const seen = new Map<string, number>()
+  return {
+    isNew: (signature: string, signedAt: number) =>
+      Effect.clockWith((clock) => {
+        const now = clock.unsafeCurrentTimeMillis()
+        if (seen.size >= capacity) {
+          for (const [old, at] of seen) if (AgentSignature.isStale(at, now, skew)) seen.delete(old)
+        }
+        const isNew = !seen.has(signature) && seen.size < capacity
+        if (isNew) seen.set(signature, signedAt)
+        return Effect.succeed(isNew)
+      })
+  }
+}
 
 /** A span of the failure alone: one around every verification would cost as much as the verification. */
 const trace = (refused: AssertionRefused): Effect.Effect<never, AssertionRefused> =>
@@ -215,6 +294,7 @@ const details: Record<AssertionRefused["reason"], string> = {
   Stale: "its timestamp is too far from this server's clock",
   UnknownAgent: "no such agent is registered",
   BadSignature: "its signature is not the agent's",
+  Replayed: "it was sent before, and this server takes each assertion once",
   UnknownTask: "no such task is registered",
   ForeignTask: "its task belongs to another agent",
   ExpiredTask: "its task has expired"
@@ -226,6 +306,7 @@ const codes: Record<AssertionRefused["reason"], RefusalCode> = {
   Stale: "stale_assertion",
   UnknownAgent: "invalid_assertion",
   BadSignature: "invalid_assertion",
+  Replayed: "replayed_assertion",
   UnknownTask: "task_not_found",
   ForeignTask: "task_not_found",
   ExpiredTask: "task_expired"

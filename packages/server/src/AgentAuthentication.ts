@@ -1,16 +1,21 @@
 /**
- * Lets only verified agents through to the handlers of an HttpApi, and tells the handlers who it is.
+ * Lets only verified agents through to a handler, and tells the handler who it is: as a middleware of an HttpApi, and of
+ * any HttpApp or HttpRouter.
  *
  * @since 0.1.0
  */
 import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
 import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as AgentAssertionVerifier from "./AgentAssertionVerifier.ts"
+import type * as AgentDirectory from "./AgentDirectory.ts"
 import * as AuthApi from "./AuthApi.ts"
 
 /**
@@ -51,24 +56,89 @@ export const layer: Layer.Layer<AgentAuthentication, never, AgentAssertionVerifi
       const { verify } = yield* AgentAssertionVerifier.AgentAssertionVerifier
       return {
         agentAssertion: (header) =>
-          verify(Redacted.value(header)).pipe(
-            Effect.tapError((error) =>
-              Effect.logDebug(error.message).pipe(Effect.annotateLogs("reason", error.reason))
-            ),
-            Effect.mapError((error): AuthApi.Unauthorized | AuthApi.Unavailable =>
-              error._tag === "AgentDirectoryError"
-                ? AuthApi.unavailable
-                : { error: { code: error.code, message: messages[error.code] } }
-            )
+          Effect.catchAll(
+            verify(Redacted.value(header)),
+            (error): Effect.Effect<never, AuthApi.Unauthorized | AuthApi.Unavailable> => {
+              if (error._tag === "AgentDirectoryError") {
+                return Effect.zipRight(log(error), Effect.fail(AuthApi.unavailable))
+              }
+              const challenge = HttpApp.appendPreResponseHandler((_request, response) =>
+                Effect.succeed(HttpServerResponse.setHeader(response, "www-authenticate", challengeOf(error)))
+              )
+              return Effect.zipRight(Effect.zipRight(log(error), challenge), Effect.fail(bodyOf(error)))
+            }
           )
       }
     })
   )
 
+/**
+ * The same for an HttpApp, an HttpRouter (`HttpRouter.use`) or routes of an HttpLayerRouter: what is around a handler that
+ * takes `VerifiedAgent`.
+ *
+ * @example
+ * import { AgentAuthentication } from "@agent-identity/server"
+ * import { HttpRouter, HttpServerResponse } from "@effect/platform"
+ * import { Effect } from "effect"
+ *
+ * const router = HttpRouter.empty.pipe(
+ *   HttpRouter.get(
+ *     "/whoami",
+ *     Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId }) => HttpServerResponse.text(agentRuntimeId))
+ *   ),
+ *   HttpRouter.use(AgentAuthentication.middleware)
+ * )
+ *
+ * @since 0.1.0
+ * @category middleware
+ */
+export const middleware = <E, R>(
+  app: HttpApp.Default<E, R>
+): HttpApp.Default<
+  E,
+  AgentAssertionVerifier.AgentAssertionVerifier | HttpServerRequest.HttpServerRequest | Exclude<R, VerifiedAgent>
+> =>
+  Effect.gen(function*() {
+    const { verify } = yield* AgentAssertionVerifier.AgentAssertionVerifier
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    const verified = yield* Effect.either(verify(headers.authorization))
+    return verified._tag === "Right"
+      ? yield* Effect.provideService(app, VerifiedAgent, verified.right)
+      : yield* Effect.as(log(verified.left), refusal(verified.left))
+  })
+
+/**
+ * What a request is answered whose assertion was refused, or cannot be verified now: 401 with a challenge, or 503. For
+ * servers that verify by themselves, such as at the handshake of a WebSocket.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export const refusal = (
+  error: AgentAssertionVerifier.AssertionRefused | AgentDirectory.AgentDirectoryError
+): HttpServerResponse.HttpServerResponse =>
+  error._tag === "AgentDirectoryError"
+    ? HttpServerResponse.unsafeJson(AuthApi.unavailable, { status: 503 })
+    : HttpServerResponse.unsafeJson(bodyOf(error), {
+      status: 401,
+      headers: { "www-authenticate": challengeOf(error) }
+    })
+
+const challengeOf = ({ code }: AgentAssertionVerifier.AssertionRefused): string => `AgentAssertion error="${code}"`
+
+const bodyOf = ({ code }: AgentAssertionVerifier.AssertionRefused): AuthApi.Unauthorized => ({
+  error: { code, message: messages[code] }
+})
+
+/** In full, for whoever runs the server. */
+const log = (error: AgentAssertionVerifier.AssertionRefused | AgentDirectory.AgentDirectoryError) =>
+  Effect.annotateLogs(Effect.logDebug(error.message), "reason", error.reason)
+
 const messages: Record<AgentAssertionVerifier.RefusalCode, string> = {
   missing_assertion: "Send an Authorization header with the scheme AgentAssertion.",
   invalid_assertion: "The assertion is not signed by a registered agent.",
   stale_assertion: "The assertion's timestamp is too far from the server's clock.",
+  replayed_assertion: "The assertion was sent before; sign each request anew.",
   task_not_found: "The assertion's task is not known; register a task and sign for it.",
   task_expired: "The assertion's task has expired; register a task and sign for it."
 }

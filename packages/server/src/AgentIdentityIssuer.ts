@@ -101,6 +101,8 @@ export interface Options {
   readonly audience?: string | undefined
   /** `DEFAULT_TOKEN_LIFETIME` by default. */
   readonly tokenLifetime?: Duration.DurationInput | undefined
+  /** Public keys of another issuer that stand beside its own in its key set, so that clients take its tokens too. */
+  readonly alsoTrusted?: ReadonlyArray<IssuerApi.PublicJwk> | undefined
 }
 
 /**
@@ -156,7 +158,9 @@ export const make = (options?: Options): Effect.Effect<Service, AgentIdentityIss
       issuer,
       audience,
       issue,
-      jwks: Effect.map(Clock.currentTimeMillis, (now) => ({ keys: dropExpired(now).map((key) => key.jwk) })),
+      jwks: Effect.map(Clock.currentTimeMillis, (now) => ({
+        keys: [...dropExpired(now).map((key) => key.jwk), ...options?.alsoTrusted ?? []]
+      })),
       rotate: Effect.zipWith(
         generateKey,
         Clock.currentTimeMillis,

@@ -7,6 +7,7 @@ import * as HttpApi from "@effect/platform/HttpApi"
 import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 
 /**
@@ -32,10 +33,12 @@ export const Unauthorized = errorBody(
   "missing_assertion",
   "invalid_assertion",
   "stale_assertion",
+  "replayed_assertion",
   "task_not_found",
   "task_expired",
   "invalid_registration",
-  "stale_registration"
+  "stale_registration",
+  "invalid_token"
 )
 
 /**
@@ -57,6 +60,34 @@ export const BadRequest = errorBody("BadRequest", 400, "invalid_request")
  * @category models
  */
 export type BadRequest = typeof BadRequest.Type
+
+/**
+ * There is no such agent, or it is somebody else's.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const NotFound = errorBody("NotFound", 404, "agent_not_found")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type NotFound = typeof NotFound.Type
+
+/**
+ * Too many registrations; the header `Retry-After` says when the next one is taken.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const TooManyRequests = errorBody("TooManyRequests", 429, "too_many_registrations")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type TooManyRequests = typeof TooManyRequests.Type
 
 /**
  * The agent directory cannot be asked now.
@@ -92,35 +123,104 @@ export const TaskRegistrationRequest = Schema.Struct({
 }).annotations({ identifier: "TaskRegistrationRequest" })
 
 /**
+ * The task id, plain or sealed for the agent's key.
+ *
  * @since 0.1.0
  * @category schemas
  */
-export const TaskRegistrationResponse = Schema.Struct({
-  task_id: Schema.String
-}).annotations({ identifier: "TaskRegistrationResponse" })
+export const TaskRegistrationResponse = Schema.Union(
+  Schema.Struct({ task_id: Schema.String }),
+  Schema.Struct({ encrypted_task_id: Schema.String })
+).annotations({ identifier: "TaskRegistrationResponse" })
 
 /**
- * What an agent asks of the AuthAPI.
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AgentRegistrationRequest = Schema.Struct({
+  /** An agent bill of materials: what the agent is, and where it runs. */
+  abom: Schema.Struct({
+    agent_version: Schema.String,
+    agent_harness_id: Schema.String,
+    running_location: Schema.String
+  }),
+  /** An OpenSSH line: `ssh-ed25519 …`. */
+  agent_public_key: Schema.String,
+  capabilities: Schema.Array(Schema.String),
+  ttl: Schema.optional(Schema.NullOr(Schema.Number))
+}).annotations({ identifier: "AgentRegistrationRequest" })
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AgentRegistrationResponse = Schema.Struct({
+  agent_runtime_id: Schema.String
+}).annotations({ identifier: "AgentRegistrationResponse" })
+
+/**
+ * What an agent, and whoever registers one, asks of the AuthAPI.
  *
  * @since 0.1.0
  * @category api
  */
-export class AgentGroup extends HttpApiGroup.make("agent").add(
-  HttpApiEndpoint.post(
-    "registerTask"
-  )`/v1/agent/${HttpApiSchema.param("agent_runtime_id", Schema.String)}/task/register`
-    .setPayload(TaskRegistrationRequest)
-    .addSuccess(TaskRegistrationResponse)
-    .addError(BadRequest)
-    .addError(Unauthorized)
-    .addError(Unavailable)
+export class AgentGroup extends HttpApiGroup.make("agent")
+  .add(
+    HttpApiEndpoint.post("registerAgent", "/v1/agent/register")
+      .setPayload(AgentRegistrationRequest)
+      .addSuccess(AgentRegistrationResponse)
+      .addError(BadRequest)
+      .addError(Unauthorized)
+      .addError(TooManyRequests)
+      .addError(Unavailable)
+      .annotate(OpenApi.Description, "Registers a new agent. Wants a bearer token in Authorization.")
+  )
+  .add(
+    HttpApiEndpoint.post(
+      "registerTask"
+    )`/v1/agent/${HttpApiSchema.param("agent_runtime_id", Schema.String)}/task/register`
+      .setPayload(TaskRegistrationRequest)
+      .addSuccess(TaskRegistrationResponse)
+      .addError(BadRequest)
+      .addError(Unauthorized)
+      .addError(TooManyRequests)
+      .addError(Unavailable)
+      .annotate(
+        OpenApi.Description,
+        "Registers a task of an agent, signed by it: base64 of a signature of id:timestamp."
+      )
+  )
+  .add(
+    HttpApiEndpoint.del("deleteAgent")`/v1/agent/${HttpApiSchema.param("agent_runtime_id", Schema.String)}`
+      .addSuccess(HttpApiSchema.NoContent)
+      .addError(Unauthorized)
+      .addError(NotFound)
+      .addError(Unavailable)
+      .annotate(OpenApi.Description, "Deletes an agent with its tasks. Wants the bearer token of who registered it.")
+  )
+{}
+
+/**
+ * @since 0.1.0
+ * @category api
+ */
+export class HealthGroup extends HttpApiGroup.make("health").add(
+  HttpApiEndpoint.get("health", "/health")
+    .addSuccess(Schema.Struct({ status: Schema.Literal("ok") }))
+    .annotate(OpenApi.Description, "Whether the server answers.")
 ) {}
 
 /**
  * @since 0.1.0
  * @category api
  */
-export class AuthApi extends HttpApi.make("AuthApi").add(AgentGroup).prefix("/api/accounts") {}
+export class AuthApi extends HttpApi.make("AuthApi")
+  .add(AgentGroup)
+  .add(HealthGroup)
+  .prefix("/api/accounts")
+  .annotate(OpenApi.Title, "AuthAPI of agent identities")
+  .annotate(OpenApi.Version, "0.1.0")
+{}
 
 /**
  * For the router that serves it (`routerConfig`): an escaped agent runtime id is longer than the 100 characters that a

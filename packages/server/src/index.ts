@@ -13,6 +13,10 @@ export * as AgentDirectory from "./AgentDirectory.ts"
 /**
  * @since 0.1.0
  */
+export * as AgentDirectoryCache from "./AgentDirectoryCache.ts"
+/**
+ * @since 0.1.0
+ */
 export * as AgentIdentityIssuer from "./AgentIdentityIssuer.ts"
 /**
  * @since 0.1.0
@@ -30,3 +34,11 @@ export * as IssuerApi from "./IssuerApi.ts"
  * @since 0.1.0
  */
 export * as IssuerApiHandlers from "./IssuerApiHandlers.ts"
+/**
+ * @since 0.1.0
+ */
+export * as RegistrationBearer from "./RegistrationBearer.ts"
+/**
+ * @since 0.1.0
+ */
+export * as RegistrationLimits from "./RegistrationLimits.ts"

@@ -3,7 +3,9 @@ import {
   AgentAuthentication,
   AgentDirectory,
   AuthApi,
-  AuthApiHandlers
+  AuthApiHandlers,
+  RegistrationBearer,
+  RegistrationLimits
 } from "@agent-identity/server"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpLayerRouter } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
@@ -36,7 +38,10 @@ const WhoAmIHandlers = HttpApiBuilder.group(
 /** The AuthAPI and the protected route on a loopback port, with a client that knows its base URL. */
 export const layerServer = (directory: Layer.Layer<AgentDirectory.AgentDirectory> = AgentDirectory.layerMemory) =>
   Layer.merge(
-    HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer)),
+    HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
+      Layer.provide(AuthApiHandlers.layer),
+      Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
+    ),
     HttpLayerRouter.addHttpApi(WhoAmIApi).pipe(Layer.provide(WhoAmIHandlers))
   ).pipe(
     (routes) =>

@@ -8,6 +8,8 @@ import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import * as AuthApi from "@agent-identity/server/AuthApi"
 import * as AuthApiHandlers from "@agent-identity/server/AuthApiHandlers"
+import * as RegistrationBearer from "@agent-identity/server/RegistrationBearer"
+import * as RegistrationLimits from "@agent-identity/server/RegistrationLimits"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
@@ -132,6 +134,7 @@ export const layer: Layer.Layer<
 
   return HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
     Layer.provide(AuthApiHandlers.layer),
+    Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited]),
     Layer.provide(HttpLayerRouter.middleware(misbehave, { global: true })),
     (routes) =>
       HttpLayerRouter.serve(routes, {

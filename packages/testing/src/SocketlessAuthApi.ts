@@ -8,6 +8,8 @@ import type * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import * as AuthApi from "@agent-identity/server/AuthApi"
 import * as AuthApiHandlers from "@agent-identity/server/AuthApiHandlers"
+import * as RegistrationBearer from "@agent-identity/server/RegistrationBearer"
+import * as RegistrationLimits from "@agent-identity/server/RegistrationLimits"
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpApp from "@effect/platform/HttpApp"
 import type * as HttpClient from "@effect/platform/HttpClient"
@@ -36,7 +38,12 @@ export const layer: Layer.Layer<
     Layer.succeed(FetchHttpClient.Fetch, (input, init) => handle(new Request(input, init)))
   )
 })).pipe(
-  Layer.provide(HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(Layer.provide(AuthApiHandlers.layer))),
+  Layer.provide(
+    HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
+      Layer.provide(AuthApiHandlers.layer),
+      Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
+    )
+  ),
   Layer.provide([
     Layer.provide(HttpLayerRouter.layer, Layer.succeed(HttpLayerRouter.RouterConfig, AuthApi.ROUTER_CONFIG)),
     HttpServer.layerContext

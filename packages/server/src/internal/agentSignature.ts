@@ -24,6 +24,12 @@ export interface Signed {
   readonly signature: Uint8Array
 }
 
+/** Written so that a clock that says NaN refuses. @internal */
+export const isStale = (signedAt: number, now: number, skew: number): boolean => !(Math.abs(now - signedAt) <= skew)
+
+/** The public key of the first test of RFC 8032, section 7.1. */
+const NOBODY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+
 /** @internal */
 export const makeCheck = (options: { readonly skew?: Duration.DurationInput | undefined } | undefined) =>
   Effect.gen(function*() {
@@ -36,21 +42,25 @@ export const makeCheck = (options: { readonly skew?: Duration.DurationInput | un
       timeToLive: Duration.infinity,
       lookup: (publicKey: string) => Effect.flatMap(Encoding.decodeBase64(publicKey), signing.importPublicKey)
     })
-    return (signed: Signed): Effect.Effect<void, Refusal | AgentDirectory.AgentDirectoryError> =>
+    /** The agent whose signature it is. */
+    return (signed: Signed): Effect.Effect<AgentDirectory.Agent, Refusal | AgentDirectory.AgentDirectoryError> =>
       Effect.gen(function*() {
         const signedAt = Timestamp.parse(signed.timestamp)
         const now = yield* Clock.currentTimeMillis
-        // Written so that a clock that says NaN refuses.
-        if (signedAt === undefined || !(Math.abs(now - signedAt) <= skew)) return yield* Effect.fail("Stale" as const)
+        if (signedAt === undefined || isStale(signedAt, now, skew)) return yield* Effect.fail("Stale" as const)
         const agent = yield* directory.findAgent(signed.agentRuntimeId)
-        if (Option.isNone(agent)) return yield* Effect.fail("UnknownAgent" as const)
-        const verifier = yield* verifiers.get(Encoding.encodeBase64(agent.value.publicKey)).pipe(
+        // For an agent that nobody knows a signature is checked too, so that the time of an answer tells no ids.
+        const publicKey = Option.match(agent, {
+          onNone: () => NOBODY,
+          onSome: (_) => Encoding.encodeBase64(_.publicKey)
+        })
+        const verifier = yield* verifiers.get(publicKey).pipe(
           Effect.mapError(() => "BadSignature" as const),
           // One request that is aborted would interrupt all that wait for the same key.
           Effect.uninterruptible
         )
-        if (!(yield* verifier.verify(signed.payload, signed.signature))) {
-          return yield* Effect.fail("BadSignature" as const)
-        }
+        const isSigned = yield* verifier.verify(signed.payload, signed.signature)
+        if (Option.isNone(agent)) return yield* Effect.fail("UnknownAgent" as const)
+        return isSigned ? agent.value : yield* Effect.fail("BadSignature" as const)
       })
   })

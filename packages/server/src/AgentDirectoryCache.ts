@@ -1,0 +1,108 @@
+/**
+ * A directory that remembers for some seconds what another one has answered, unknown agents and tasks included.
+ *
+ * @since 0.1.0
+ */
+import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import type { TaskId } from "@agent-identity/core/TaskId"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as AgentDirectory from "./AgentDirectory.ts"
+import { BoundedMap } from "./internal/boundedMap.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** How many agents, and as many tasks, are remembered; 10,000 by default. */
+  readonly capacity?: number | undefined
+  /** How long; 10 seconds by default. As long may another process take to see that an agent was removed here. */
+  readonly timeToLive?: Duration.DurationInput | undefined
+  /** How long it is remembered that there is no such agent or task; 1 second by default. */
+  readonly unknownTimeToLive?: Duration.DurationInput | undefined
+}
+
+/**
+ * The same directory with a memory. What is changed through it is seen at once.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (directory: AgentDirectory.Service, options: Options = {}): AgentDirectory.Service => {
+  const capacity = options.capacity ?? 10_000
+  const knownMillis = Duration.toMillis(options.timeToLive ?? "10 seconds")
+  const unknownMillis = Duration.toMillis(options.unknownTimeToLive ?? "1 second")
+  const agents = new BoundedMap<AgentRuntimeId, Remembered<AgentDirectory.Agent>>(capacity)
+  const tasks = new BoundedMap<TaskId, Remembered<AgentDirectory.Task>>(capacity)
+  /** Counts the beginnings and ends of changes: an answer that was on its way during one may be older than it. */
+  let changes = 0
+
+  const remembering = <Id, A>(
+    memory: BoundedMap<Id, Remembered<A>>,
+    find: (id: Id) => Effect.Effect<Option.Option<A>, AgentDirectory.AgentDirectoryError>
+  ) =>
+  (id: Id) =>
+    Effect.clockWith((clock) => {
+      const remembered = memory.get(id)
+      if (remembered !== undefined && clock.unsafeCurrentTimeMillis() < remembered.until) return remembered.answer
+      const before = changes
+      return Effect.tap(find(id), (found) => {
+        if (changes !== before) return Effect.void
+        const until = clock.unsafeCurrentTimeMillis() + (Option.isSome(found) ? knownMillis : unknownMillis)
+        memory.set(id, { found, answer: Effect.succeed(found), until })
+        return Effect.void
+      })
+    })
+
+  const changing = <A>(
+    agentRuntimeId: AgentRuntimeId,
+    change: Effect.Effect<A, AgentDirectory.AgentDirectoryError>
+  ): Effect.Effect<A, AgentDirectory.AgentDirectoryError> => {
+    const forget = Effect.sync(() => {
+      changes++
+      agents.delete(agentRuntimeId)
+      tasks.deleteWhere(({ found }) => Option.isSome(found) && found.value.agentRuntimeId === agentRuntimeId)
+    })
+    return Effect.suspend(() => {
+      changes++
+      return Effect.ensuring(change, forget)
+    })
+  }
+
+  return {
+    findAgent: remembering(agents, directory.findAgent),
+    findTask: remembering(tasks, directory.findTask),
+    issueTask: directory.issueTask,
+    putAgent: (agent) => changing(agent.agentRuntimeId, directory.putAgent(agent)),
+    removeAgent: (agentRuntimeId) => changing(agentRuntimeId, directory.removeAgent(agentRuntimeId))
+  }
+}
+
+/**
+ * Puts itself in the place of the directory that is provided to it. Give the same one to whatever changes agents.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = (
+  options: Options
+): Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> =>
+  Layer.effect(
+    AgentDirectory.AgentDirectory,
+    Effect.map(AgentDirectory.AgentDirectory, (directory) => make(directory, options))
+  )
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> = layerWith({})
+
+interface Remembered<A> {
+  readonly found: Option.Option<A>
+  readonly answer: Effect.Effect<Option.Option<A>>
+  readonly until: number
+}

@@ -1,0 +1,134 @@
+/**
+ * How often an agent and an address may register, over the RateLimiter of `@effect/experimental`.
+ *
+ * @since 0.1.0
+ */
+import * as RateLimiter from "@effect/experimental/RateLimiter"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+
+/**
+ * There were too many; `retryAfterMillis` says when the next one is taken.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RegistrationLimited extends Schema.TaggedError<RegistrationLimited>(
+  "@agent-identity/server/RegistrationLimited"
+)("RegistrationLimited", {
+  reason: Schema.Literal("Agent", "Address", "Unavailable"),
+  retryAfterMillis: Schema.Number
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return this.reason === "Unavailable"
+      ? "Registrations cannot be counted now"
+      : `Too many registrations of this ${this.reason.toLowerCase()}, try again in ${this.retryAfterMillis} ms`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Counts a request from this address. */
+  readonly address: (address: string) => Effect.Effect<void, RegistrationLimited>
+  /** Counts a task of this agent. */
+  readonly agent: (agentRuntimeId: string) => Effect.Effect<void, RegistrationLimited>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class RegistrationLimits
+  extends Context.Tag("@agent-identity/server/RegistrationLimits")<RegistrationLimits, Service>()
+{}
+
+/**
+ * Registrations in a minute; as many at once are taken, and more as time goes on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Tasks of one agent; 60 by default. */
+  readonly perAgent?: number | undefined
+  /** Requests of one address, agents and tasks together; 600 by default. */
+  readonly perAddress?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (limiter: Effect.Effect<RateLimiter.RateLimiter>, options: Options = {}): Service => {
+  const consume = (reason: "Agent" | "Address", key: string, limit: number) =>
+    Effect.flatMap(
+      limiter,
+      (_) => _.consume({ algorithm: "token-bucket", window: "1 minute", limit, key: `${reason}:${key}` })
+    ).pipe(
+      Effect.mapError((error) =>
+        error.reason === "Exceeded"
+          ? new RegistrationLimited({ reason, retryAfterMillis: Duration.toMillis(error.retryAfter) })
+          : new RegistrationLimited({ reason: "Unavailable", retryAfterMillis: 1000 })
+      ),
+      Effect.asVoid
+    )
+  return {
+    address: (address) => consume("Address", address, options.perAddress ?? 600),
+    agent: (agentRuntimeId) => consume("Agent", agentRuntimeId, options.perAgent ?? 60)
+  }
+}
+
+/**
+ * Counts in the memory of this process.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory = (options?: Options): Layer.Layer<RegistrationLimits> =>
+  Layer.effect(RegistrationLimits, Effect.map(limiterInMemory, (limiter) => make(limiter, options)))
+
+/**
+ * Counts where the RateLimiter keeps its counts, such as in a Redis that several servers share.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options?: Options): Layer.Layer<RegistrationLimits, never, RateLimiter.RateLimiter> =>
+  Layer.effect(
+    RegistrationLimits,
+    Effect.map(RateLimiter.RateLimiter, (limiter) => make(Effect.succeed(limiter), options))
+  )
+
+/**
+ * Counts nothing.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerUnlimited: Layer.Layer<RegistrationLimits> = Layer.succeed(RegistrationLimits, {
+  address: () => Effect.void,
+  agent: () => Effect.void
+})
+
+/** The store in memory forgets no key, so that a stranger with many addresses would fill it: it is begun anew instead. */
+const REQUESTS_PER_STORE = 100_000
+
+const limiterInMemory: Effect.Effect<Effect.Effect<RateLimiter.RateLimiter>> = Effect.gen(function*() {
+  const fresh = Effect.provide(RateLimiter.make, Layer.fresh(RateLimiter.layerStoreMemory))
+  let limiter = yield* fresh
+  let left = REQUESTS_PER_STORE
+  return Effect.suspend(() => {
+    if (left-- > 0) return Effect.succeed(limiter)
+    left = REQUESTS_PER_STORE
+    return Effect.tap(fresh, (next) => Effect.sync(() => void (limiter = next)))
+  })
+})
