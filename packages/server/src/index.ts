@@ -42,3 +42,7 @@ export * as RegistrationBearer from "./RegistrationBearer.ts"
  * @since 0.1.0
  */
 export * as RegistrationLimits from "./RegistrationLimits.ts"
+/**
+ * @since 0.1.0
+ */
+export * as ServerMiddleware from "./ServerMiddleware.ts"
