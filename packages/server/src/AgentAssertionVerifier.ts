@@ -137,7 +137,7 @@ export interface Options {
    */
   readonly repeats?: "accept" | "refuse" | undefined
   /**
-   * How many assertions are remembered; 10,000 by default. Under `accept` the one that was used least recently is
+   * How many assertions are remembered at most; 10,000 by default. Under `accept` those that were not used lately are
    * forgotten for a new one; under `refuse` a new one is refused as `Replayed` while that many may still be sent.
    */
   readonly capacity?: number | undefined

@@ -17,7 +17,7 @@ import { BoundedMap } from "./internal/boundedMap.ts"
  * @category models
  */
 export interface Options {
-  /** How many agents, and as many tasks, are remembered; 10,000 by default. */
+  /** How many agents, and as many tasks, are remembered at most; 10,000 by default. */
   readonly capacity?: number | undefined
   /** How long; 10 seconds by default. As long may another process take to see that an agent was removed here. */
   readonly timeToLive?: Duration.DurationInput | undefined

@@ -112,12 +112,16 @@ export const layerWith = (
             }).pipe(Effect.catchAll(answer)))
           .handle("deleteAgent", ({ path, request }) =>
             Effect.gen(function*() {
+              yield* limits.address(addressOf(request))
               const owner = yield* requireOwner(request)
               const agentRuntimeId = yield* Effect.mapError(decodeId(path.agent_runtime_id), () => notFound)
               const agent = yield* directory.findAgent(agentRuntimeId)
               if (Option.isNone(agent) || agent.value.owner !== owner) return yield* Effect.fail(notFound)
               yield* directory.removeAgent(agentRuntimeId)
-            }).pipe(Effect.catchTag("AgentDirectoryError", () => Effect.fail(AuthApi.unavailable))))
+            }).pipe(
+              Effect.catchTag("AgentDirectoryError", () => Effect.fail(AuthApi.unavailable)),
+              Effect.catchTag("RegistrationLimited", limited)
+            ))
       })),
     HttpApiBuilder.group(
       AuthApi.AuthApi,
@@ -139,15 +143,22 @@ const MAX_TASK_BYTES = 1024
 const MAX_AGENT_BYTES = 16 * 1024
 
 const readBody = <A, I>(request: HttpServerRequest.HttpServerRequest, schema: Schema.Schema<A, I>, maxBytes: number) =>
-  request.json.pipe(
-    HttpIncomingMessage.withMaxBodySize(Option.some(FileSystem.Size(maxBytes))),
-    // A body that comes by drops holds its connection for no longer.
-    Effect.timeout("10 seconds"),
-    Effect.flatMap(Schema.decodeUnknown(schema)),
-    Effect.mapError((): AuthApi.BadRequest =>
+  Effect.suspend(() => {
+    const refused = Effect.fail(
       badRequest(`The body is not JSON of at most ${maxBytes} bytes with the members that are wanted.`)
     )
-  )
+    // Unread, it can still be answered: whoever stops reading halfway can only hang up.
+    if (Number(request.headers["content-length"]) > maxBytes) {
+      return Effect.zipRight(setHeader("connection", "close"), refused)
+    }
+    return request.json.pipe(
+      HttpIncomingMessage.withMaxBodySize(Option.some(FileSystem.Size(maxBytes))),
+      // A body that comes by drops holds its connection for no longer.
+      Effect.timeout("10 seconds"),
+      Effect.flatMap(Schema.decodeUnknown(schema)),
+      Effect.catchAll(() => refused)
+    )
+  })
 
 /** The address of whoever is connected: behind a proxy that is the proxy. */
 const addressOf = (request: HttpServerRequest.HttpServerRequest): string =>
@@ -176,13 +187,17 @@ const answer = (failure: Failure): Effect.Effect<never, Answered> =>
       if (failure === "Stale") return Effect.fail(stale)
       if (failure === "UnknownAgent" || failure === "BadSignature") return Effect.fail(invalid)
       if (!("_tag" in failure)) return Effect.fail(failure)
-      if (failure._tag === "AgentDirectoryError" || failure.reason === "Unavailable") {
-        return Effect.fail(AuthApi.unavailable)
-      }
-      const seconds = Math.max(1, Math.ceil(failure.retryAfterMillis / 1000))
-      return Effect.zipRight(setHeader("retry-after", String(seconds)), Effect.fail(tooMany(seconds)))
+      return failure._tag === "AgentDirectoryError" ? Effect.fail(AuthApi.unavailable) : limited(failure)
     })
   )
+
+const limited = (
+  failure: RegistrationLimits.RegistrationLimited
+): Effect.Effect<never, AuthApi.TooManyRequests | AuthApi.Unavailable> => {
+  if (failure.reason === "Unavailable") return Effect.fail(AuthApi.unavailable)
+  const seconds = Math.max(1, Math.ceil(failure.retryAfterMillis / 1000))
+  return Effect.zipRight(setHeader("retry-after", String(seconds)), Effect.fail(tooMany(seconds)))
+}
 
 const setHeader = (name: string, value: string) =>
   HttpApp.appendPreResponseHandler((_request, response) =>

@@ -1,8 +1,9 @@
 import { AgentAssertion, AgentIdentity, AssertionHeader, RunTask, TaskId, TaskRegistration } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import { AgentDirectory } from "@agent-identity/server"
+import { AgentAssertionVerifier, AgentAuthentication, AgentDirectory } from "@agent-identity/server"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
-import { HttpClient } from "@effect/platform"
+import { HttpClient, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { layerServer } from "./utils.ts"
@@ -88,6 +89,20 @@ describe("AgentAuthentication", () => {
       assert.deepNestedInclude((yield* whoami(other)).body, { "error.code": "task_not_found" })
     }).pipe(Effect.provide(over())))
 
+  it.effect("challenges whom it refuses, with the code", () =>
+    Effect.gen(function*() {
+      const client = yield* HttpClient.HttpClient
+      for (
+        const [authorization, code] of [[undefined, "missing_assertion"], ["Bearer abc", "invalid_assertion"]] as const
+      ) {
+        const response = yield* client.get("/whoami", { headers: authorization === undefined ? {} : { authorization } })
+        assert.strictEqual(response.headers["www-authenticate"], `AgentAssertion error="${code}"`)
+      }
+      const accepted = yield* client.get("/whoami", { headers: { authorization: yield* header } })
+      assert.strictEqual(accepted.status, 200)
+      assert.notProperty(accepted.headers, "www-authenticate")
+    }).pipe(Effect.provide(over())))
+
   it.effect("answers 503 while the directory is unavailable", () =>
     Effect.gen(function*() {
       const { body, status } = yield* whoami(yield* header)
@@ -96,5 +111,58 @@ describe("AgentAuthentication", () => {
     }).pipe(Effect.provide(over(Layer.succeed(AgentDirectory.AgentDirectory, {
       ...AgentDirectory.makeMemory(),
       findTask: () => new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail: "no connection" })
+    })))))
+})
+
+describe("AgentAuthentication.middleware", () => {
+  const router = HttpRouter.empty.pipe(
+    HttpRouter.get(
+      "/whoami",
+      Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId }) => HttpServerResponse.text(agentRuntimeId))
+    ),
+    HttpRouter.use(AgentAuthentication.middleware)
+  )
+  const layerRouter = (directory?: Layer.Layer<AgentDirectory.AgentDirectory>) =>
+    AgentAssertion.layer.pipe(
+      Layer.provide(RunTask.layer),
+      Layer.provide(Registration),
+      Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+      Layer.provideMerge(HttpServer.serve(router)),
+      Layer.provide(AgentAssertionVerifier.layer),
+      Layer.provide(directory ?? AgentDirectory.layerMemory),
+      Layer.provideMerge(NodeHttpServer.layerTest),
+      Layer.provide(NodeSigning.layer)
+    )
+  const ask = (authorization?: string) =>
+    Effect.flatMap(
+      HttpClient.HttpClient,
+      (client) => client.get("/whoami", { headers: authorization === undefined ? {} : { authorization } })
+    )
+
+  it.effect("tells a plain route who called", () => {
+    const directory = AgentDirectory.makeMemory()
+    return Effect.gen(function*() {
+      const response = yield* ask(yield* header)
+      assert.strictEqual(yield* response.text, "agent-1")
+    }).pipe(Effect.provide(layerRouter(Layer.succeed(AgentDirectory.AgentDirectory, directory))))
+  })
+
+  it.effect("answers everybody else like the middleware of an HttpApi", () =>
+    Effect.gen(function*() {
+      const missing = yield* ask()
+      assert.strictEqual(missing.status, 401)
+      assert.strictEqual(missing.headers["www-authenticate"], "AgentAssertion error=\"missing_assertion\"")
+      assert.deepNestedInclude(yield* missing.json, { "error.code": "missing_assertion" })
+      assert.strictEqual((yield* ask("AgentAssertion abc")).status, 401)
+    }).pipe(Effect.provide(layerRouter())))
+
+  it.effect("answers 503 while the directory is unavailable", () =>
+    Effect.gen(function*() {
+      const response = yield* ask(yield* header)
+      assert.strictEqual(response.status, 503)
+      assert.deepNestedInclude(yield* response.json, { "error.code": "directory_unavailable" })
+    }).pipe(Effect.provide(layerRouter(Layer.succeed(AgentDirectory.AgentDirectory, {
+      ...AgentDirectory.makeMemory(),
+      findAgent: () => new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail: "no connection" })
     })))))
 })
