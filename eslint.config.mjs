@@ -43,8 +43,11 @@ export default [
           "effect",
           "@effect/platform",
           "@effect/platform-node",
+          "@effect/experimental",
+          "@effect/sql",
           "@agent-identity/core",
-          "@agent-identity/server"
+          "@agent-identity/server",
+          "@agent-identity/sql"
         ]
       }]
     }

@@ -5,6 +5,7 @@ const projects = [
   "packages/core/tsconfig.src.json",
   "packages/node/tsconfig.src.json",
   "packages/server/tsconfig.src.json",
+  "packages/sql/tsconfig.src.json",
   "packages/testing/tsconfig.src.json",
   "examples/tsconfig.json"
 ]

@@ -1,0 +1,113 @@
+/**
+ * PostgreSQL, for as many server processes as there are.
+ *
+ * @since 0.1.0
+ */
+import type { AgentDirectory } from "@agent-identity/server/AgentDirectory"
+import * as PgClient from "@effect/sql-pg/PgClient"
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as SqlFailure from "./internal/sqlFailure.ts"
+import type { MigrationsError } from "./Migrations.ts"
+import * as SqlAgentDirectory from "./SqlAgentDirectory.ts"
+
+/**
+ * Why there is no connection. Nothing of the URL is shown.
+ *
+ * - `InvalidUrl`: it is not a `postgres:` or `postgresql:` URL
+ * - `Unavailable`: there is no answer, or the server refuses
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PostgresError extends Schema.TaggedError<PostgresError>("@agent-identity/sql/PostgresError")(
+  "PostgresError",
+  { reason: Schema.Literal("InvalidUrl", "Unavailable"), detail: Schema.String }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `No connection to PostgreSQL: ${this.detail}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** `postgres://user:password@host:5432/database?sslmode=verify-full`, for example. */
+  readonly url: Redacted.Redacted<string>
+  /** How long to wait for a connection, a new one or a free one: 5 seconds by default. */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+  /** 10 by default. */
+  readonly maxConnections?: number | undefined
+}
+
+/**
+ * A pool of connections. It is an error if not even one can be made; later the pool makes new ones when they break.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<SqlClient, PostgresError> =>
+  /^postgres(ql)?:\/\/./.test(Redacted.value(options.url))
+    ? PgClient.layer({
+      url: options.url,
+      connectTimeout: options.connectTimeout ?? "5 seconds",
+      maxConnections: options.maxConnections,
+      applicationName: "agent-identity"
+    }).pipe(
+      Layer.mapError((error) => new PostgresError({ reason: "Unavailable", detail: SqlFailure.describe(error) }))
+    )
+    : Layer.fail(
+      new PostgresError({ reason: "InvalidUrl", detail: "its URL is not postgres://user:password@host/database" })
+    )
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  config: Config.Config.Wrap<Options>
+): Layer.Layer<SqlClient, PostgresError | ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+
+/**
+ * A directory that all server processes with this URL share. It makes its tables.
+ *
+ * @example
+ * import { Postgres } from "@agent-identity/sql"
+ * import { Redacted } from "effect"
+ *
+ * const Directory = Postgres.layerAgentDirectory({ url: Redacted.make("postgres://app:password@db.internal/app") })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentDirectory = (
+  options: Options & SqlAgentDirectory.Options
+): Layer.Layer<AgentDirectory, PostgresError | MigrationsError> =>
+  Layer.provide(SqlAgentDirectory.layerWith(options), layer(options))
+
+/**
+ * @example
+ * import { Postgres } from "@agent-identity/sql"
+ * import { Config } from "effect"
+ *
+ * const Directory = Postgres.layerAgentDirectoryConfig({ url: Config.redacted("DATABASE_URL") })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentDirectoryConfig = (
+  config: Config.Config.Wrap<Options & SqlAgentDirectory.Options>
+): Layer.Layer<AgentDirectory, PostgresError | MigrationsError | ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerAgentDirectory))
