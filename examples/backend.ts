@@ -1,7 +1,7 @@
 /**
- * The backend that the examples talk to: the AuthAPI, an issuer of tokens, and two routes that tell their caller who it
- * is, one of them as a streamed text when asked to. It listens on a loopback port of its own choice and keeps everything
- * in memory.
+ * The backend that the examples talk to: the AuthAPI, an issuer of tokens, a Responses endpoint, and a route behind the
+ * middleware of HttpApi, both of which tell their caller who it is. It listens on a loopback port of its own choice and
+ * keeps everything in memory.
  */
 import { AccountId, AgentKey, AgentRuntimeId, Signing, UrlDerivation } from "@agent-identity/core"
 import {
@@ -14,7 +14,8 @@ import {
   IssuerApi,
   IssuerApiHandlers,
   RegistrationBearer,
-  RegistrationLimits
+  RegistrationLimits,
+  ResponsesHandlers
 } from "@agent-identity/server"
 import {
   HttpApi,
@@ -29,45 +30,25 @@ import {
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer, Schema } from "effect"
 import { createServer } from "node:http"
-import * as Responses from "./responses.ts"
 
 const Caller = Schema.Struct({ agent: Schema.String, task: Schema.String })
 
 export class ProviderApi extends HttpApi.make("ProviderApi").add(
   HttpApiGroup.make("provider")
     .add(HttpApiEndpoint.get("models", "/models").addSuccess(Caller))
-    .add(
-      HttpApiEndpoint.post("responses", "/responses")
-        .setPayload(Schema.Struct({
-          input: Schema.Unknown,
-          model: Schema.optional(Schema.String),
-          stream: Schema.optional(Schema.Boolean)
-        }))
-        .addSuccess(Caller)
-    )
     .middleware(AgentAuthentication.AgentAuthentication)
     .prefix("/backend-api/codex")
 ) {}
-
-const caller = Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId, taskId }) => ({
-  agent: agentRuntimeId,
-  task: taskId
-}))
 
 const ProviderHandlers = HttpApiBuilder.group(
   ProviderApi,
   "provider",
   (handlers) =>
-    handlers
-      .handle("models", () => caller)
-      .handle("responses", ({ payload }) =>
-        Effect.map(
-          caller,
-          (caller) =>
-            payload.stream === true
-              ? Responses.streamText(payload.model ?? "model-demo", ["Hello", ", ", caller.agent])
-              : caller
-        ))
+    handlers.handle("models", () =>
+      Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId, taskId }) => ({
+        agent: agentRuntimeId,
+        task: taskId
+      })))
 )
 
 /** Where the backend listens, as a deployment of one's own. */
@@ -96,7 +77,8 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
       Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
     ),
     HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
-    HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers))
+    HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers)),
+    ResponsesHandlers.layerResponses({ answer: ({ agentRuntimeId }) => ["Hello", ", ", agentRuntimeId] })
   ).pipe(
     Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
     (routes) =>

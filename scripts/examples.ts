@@ -55,6 +55,10 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
     /^cloud\n +resolved +None, .* signed by aws\nlocal\n +resolved +None, .*\n +sent with +None, .*\n +answer +nothing$/m,
     /^asks without right\n +resolved +None, .*not first party\n +sent with +None, .*\n +answer +nothing$/m,
     /^(?!.*(token-of|key-of))/s
+  ],
+  "15-protect-your-api.ts": [
+    /^a stranger: 401, AgentAssertion error="missing_assertion"$/m,
+    /^the agent: 200, "the notes of agent-demo"$/m
   ]
 }
 

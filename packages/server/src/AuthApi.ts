@@ -199,17 +199,22 @@ export class AgentGroup extends HttpApiGroup.make("agent")
       .addError(Unavailable)
       .annotate(OpenApi.Description, "Deletes an agent with its tasks. Wants the bearer token of who registered it.")
   )
+  // A group has the title of its API unless it has its own.
+  .annotate(OpenApi.Title, "agent")
 {}
 
 /**
  * @since 0.1.0
  * @category api
  */
-export class HealthGroup extends HttpApiGroup.make("health").add(
-  HttpApiEndpoint.get("health", "/health")
-    .addSuccess(Schema.Struct({ status: Schema.Literal("ok") }))
-    .annotate(OpenApi.Description, "Whether the server answers.")
-) {}
+export class HealthGroup extends HttpApiGroup.make("health")
+  .add(
+    HttpApiEndpoint.get("health", "/health")
+      .addSuccess(Schema.Struct({ status: Schema.Literal("ok") }))
+      .annotate(OpenApi.Description, "Whether the server answers.")
+  )
+  .annotate(OpenApi.Title, "health")
+{}
 
 /**
  * @since 0.1.0

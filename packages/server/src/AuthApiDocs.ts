@@ -11,6 +11,8 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Record from "effect/Record"
+import * as Struct from "effect/Struct"
 import * as AuthApi from "./AuthApi.ts"
 import * as IssuerApi from "./IssuerApi.ts"
 
@@ -29,6 +31,7 @@ export class DocumentedApi extends HttpApi.make("AgentIdentity")
     "The AuthAPI, where agents and their tasks are registered, and the token issuer's keys."
   )
   .annotate(OpenApi.Version, "0.1.0")
+  .annotate(OpenApi.Transform, (document) => complete(document as OpenApi.OpenAPISpec))
 {}
 
 /**
@@ -43,3 +46,34 @@ export const layer: Layer.Layer<never, never, HttpLayerRouter.HttpRouter> = Laye
   ),
   HttpApiSwagger.layerHttpLayerRouter({ api: DocumentedApi, path: "/docs" })
 )
+
+/**
+ * Says which operations want a bearer; and takes out the errors of decoding, which an HttpApi documents everywhere: ids
+ * are any text and the handlers read bodies by themselves, so that nobody is answered so.
+ */
+const complete = (document: OpenApi.OpenAPISpec): OpenApi.OpenAPISpec => ({
+  ...document,
+  components: {
+    schemas: Struct.omit(document.components.schemas, "HttpApiDecodeError", "Issue", "PropertyKey"),
+    securitySchemes: { bearer: { type: "http", scheme: "bearer" } }
+  },
+  paths: Record.map(document.paths, (methods) => Record.map(methods as Operations, completeOperation))
+})
+
+type Operations = globalThis.Record<string, OpenApi.OpenAPISpecOperation>
+
+const completeOperation = (operation: OpenApi.OpenAPISpecOperation): OpenApi.OpenAPISpecOperation => ({
+  ...operation,
+  responses: {
+    ...Struct.omit(operation.responses, 400),
+    ...(operation.requestBody === undefined ? undefined : { 400: badRequest })
+  },
+  security: BEARER_OPERATIONS.includes(operation.operationId) ? [{ bearer: [] }] : []
+})
+
+const BEARER_OPERATIONS = ["agent.registerAgent", "agent.deleteAgent"]
+
+const badRequest: OpenApi.OpenApiSpecResponse = {
+  description: "BadRequest",
+  content: { "application/json": { schema: { $ref: "#/components/schemas/BadRequest" } } }
+}

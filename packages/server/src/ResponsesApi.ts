@@ -29,8 +29,8 @@ export const MODELS_PATH = "/backend-api/codex/models"
  * @category schemas
  */
 export const ResponsesRequest = Schema.Struct({
-  /** A text, or a conversation of messages and other items. */
-  input: Schema.Unknown,
+  /** A text, or the messages and other items of a conversation. */
+  input: Schema.Union(Schema.String, Schema.Array(Schema.Unknown)),
   model: Schema.optional(Schema.String),
   stream: Schema.optional(Schema.Boolean)
 }).annotations({ identifier: "ResponsesRequest" })
@@ -47,11 +47,9 @@ export type ResponsesRequest = typeof ResponsesRequest.Type
  * @since 0.1.0
  * @category getters
  */
-export const askedOf = (request: ResponsesRequest): string => {
-  if (typeof request.input === "string") return request.input
-  if (!Array.isArray(request.input)) return ""
-  const messages = request.input.filter(isUserMessage)
-  const content = messages.at(-1)?.content
+export const askedOf = ({ input }: ResponsesRequest): string => {
+  if (typeof input === "string") return input
+  const content = input.filter(isUserMessage).at(-1)?.content
   if (content === undefined || typeof content === "string") return content ?? ""
   return content.map((part) => part.text ?? "").join("")
 }

@@ -1,12 +1,14 @@
 /**
- * What is around every route of a server: an id for each request, and errors of one form.
+ * What every route of a server has: an id for each request, and errors of one form.
  *
  * @since 0.1.0
  */
 import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 
 /**
@@ -34,15 +36,19 @@ export const requestId = <E, R>(
  * Answers a request for which there is no route as every other error is answered: `{"error": {"code": …, "message": …}}`.
  *
  * @since 0.1.0
- * @category middleware
+ * @category layers
  */
-export const notFound = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
-  Effect.catchIf(
-    app,
-    (error) => Predicate.isTagged(error, "RouteNotFound"),
-    () =>
-      HttpServerResponse.json(
-        { error: { code: "not_found", message: "There is nothing at this path for this method." } },
-        { status: 404 }
-      ).pipe(Effect.orDie)
-  )
+export const layerNotFound: Layer.Layer<never, never, HttpLayerRouter.HttpRouter> = HttpLayerRouter.middleware(
+  // No route for every path: it would win over HEAD of a GET, and a router asks no route for a path it cannot decode.
+  (app) =>
+    Effect.catchIf(
+      app,
+      (error) => Predicate.isTagged(error, "RouteNotFound"),
+      () =>
+        Effect.succeed(HttpServerResponse.unsafeJson(
+          { error: { code: "not_found", message: "There is nothing at this path for this method." } },
+          { status: 404 }
+        ))
+    ),
+  { global: true }
+)

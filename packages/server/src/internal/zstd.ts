@@ -90,13 +90,16 @@ interface Question {
 
 const ask = (worker: Worker, question: Question): Effect.Effect<Uint8Array | Failure, Failure> =>
   Effect.async((resume) => {
-    const onMessage = (answer: Uint8Array | Failure) => resume(Effect.succeed(answer))
-    const onLost = () => resume(Effect.fail("Malformed"))
-    worker.once("message", onMessage).once("error", onLost).once("exit", onLost)
+    const settle = (answer: Effect.Effect<Uint8Array | Failure, Failure>) => {
+      stopListening()
+      resume(answer)
+    }
+    const onMessage = (answer: Uint8Array | Failure) => settle(Effect.succeed(answer))
+    const onLost = () => settle(Effect.fail("Malformed"))
+    const stopListening = () => void worker.off("message", onMessage).off("error", onLost).off("exit", onLost)
+    worker.on("message", onMessage).on("error", onLost).on("exit", onLost)
     worker.postMessage(question)
-    return Effect.sync(() => {
-      worker.off("message", onMessage).off("error", onLost).off("exit", onLost)
-    })
+    return Effect.sync(stopListening)
   })
 
 /** A text, because a worker of a file would be another one in `src` than in `dist`. */

@@ -1,0 +1,131 @@
+/** All that the server answers, composed: AuthAPI, token issuer, Responses endpoint, documentation, admin route. */
+import { Jwks } from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import {
+  AgentAssertionVerifier,
+  type AgentDirectory,
+  AgentDirectoryCache,
+  AgentIdentityIssuer,
+  AuthApi,
+  AuthApiHandlers,
+  IssuerApi,
+  IssuerApiHandlers,
+  RegistrationBearer,
+  RegistrationLimits,
+  ResponsesHandlers,
+  ServerMiddleware
+} from "@agent-identity/server"
+import * as AuthApiDocs from "@agent-identity/server/AuthApiDocs"
+import { LibsqlFile, Postgres } from "@agent-identity/sql"
+import {
+  FileSystem,
+  type HttpApp,
+  HttpLayerRouter,
+  HttpMiddleware,
+  HttpServer,
+  HttpServerRequest,
+  Path
+} from "@effect/platform"
+import { NodeHttpServer } from "@effect/platform-node"
+import { Clock, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
+import { randomBytes } from "node:crypto"
+import { createServer } from "node:http"
+import * as Admin from "./admin.ts"
+import { CommandError, type ServeOptions } from "./options.ts"
+import * as State from "./state.ts"
+
+/** Once it is built it answers on a loopback port. */
+export const layer = (options: ServeOptions, print: (text: string) => Effect.Effect<void>) =>
+  Layer.unwrapScoped(Effect.gen(function*() {
+    const origin = yield* HttpServer.addressFormattedWith(Effect.succeed)
+    const port = Number(new URL(origin).port)
+    const folder = yield* State.makeFolder(port)
+    const token = randomBytes(32).toString("base64url")
+    yield* State.keepAdminToken(port, token)
+    const data = options.data ?? (yield* Path.Path).join(folder, "directory.db")
+    const outside = yield* readOutsideIssuer(options.jwks)
+
+    const Directory: Layer.Layer<AgentDirectory.AgentDirectory, { readonly message: string }> =
+      options.databaseUrl === undefined
+        ? LibsqlFile.layerAgentDirectory({ file: data })
+        : Postgres.layerAgentDirectory({ url: Redacted.make(options.databaseUrl) })
+    const Bearer = options.bearer === undefined
+      ? RegistrationBearer.layerNone
+      : RegistrationBearer.layerTokens({ "--bearer": Redacted.make(options.bearer) })
+    const Issuer = AgentIdentityIssuer.layerWith({ alsoTrusted: outside.keys })
+
+    const Routes = Layer.mergeAll(
+      HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
+        Layer.provide(AuthApiHandlers.layerWith({ sealed: options.sealed })),
+        Layer.provide([Bearer, RegistrationLimits.layerMemory()])
+      ),
+      HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
+      Layer.provide(ResponsesHandlers.layer, AgentAssertionVerifier.layer),
+      AuthApiDocs.layer,
+      ServerMiddleware.layerNotFound,
+      Admin.layer({ port, token, jwks: outside.jwks })
+    )
+    return HttpLayerRouter.serve(Routes, {
+      disableLogger: true,
+      disableListenLog: true,
+      routerConfig: AuthApi.ROUTER_CONFIG,
+      middleware: makeMiddleware(print)
+    }).pipe(
+      Layer.provide(Layer.provide(AgentDirectoryCache.layer, Directory)),
+      Layer.provide([Issuer, NodeSigning.layer]),
+      Layer.tap(() => print(announcement(origin, options, data)))
+    )
+  })).pipe(
+    Layer.provide(
+      NodeHttpServer.layer(() => createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }), {
+        port: options.port,
+        host: "127.0.0.1"
+      })
+    )
+  )
+
+/** A line for each request. */
+const makeMiddleware = (print: (text: string) => Effect.Effect<void>) => {
+  const printRequest = HttpMiddleware.make((app) =>
+    Effect.gen(function*() {
+      const { method, url } = yield* HttpServerRequest.HttpServerRequest
+      const [took, response] = yield* Effect.timed(app)
+      const time = new Date(yield* Clock.currentTimeMillis).toISOString().slice(11, 19)
+      const [path] = url.split("?")
+      yield* print(`${time} ${method} ${path} -> ${response.status} in ${Duration.toMillis(took).toFixed()} ms`)
+      return response
+    })
+  )
+  return <E, R>(app: HttpApp.Default<E, R>) => ServerMiddleware.requestId(printRequest(app))
+}
+
+const announcement = (origin: string, options: ServeOptions, data: string): string => `
+  AuthAPI        ${origin}/api/accounts
+  key set        ${origin}${IssuerApi.JWKS_PATH}
+  provider       ${origin}/backend-api/codex
+  documentation  ${origin}/docs
+  kept in        ${options.databaseUrl === undefined ? data : "PostgreSQL"}
+
+A client of this library, and Codex:
+
+  export CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL=${origin}/api/accounts
+  export CODEX_AGENT_IDENTITY_JWKS_BASE_URL=${origin}/backend-api
+  export CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL=${origin}/backend-api/codex
+  export CODEX_ACCESS_TOKEN=$(npm run --silent authapi -- mint --port ${new URL(origin).port} --runtime-id agent-1)
+  codex exec -c 'openai_base_url="${origin}/backend-api/codex"' --skip-git-repo-check 'Who am I?'
+`
+
+/** The keys of `--jwks`: to stand beside our own, and to verify with. */
+const readOutsideIssuer = (file: string | undefined) =>
+  Effect.gen(function*() {
+    if (file === undefined) return { keys: [], jwks: Option.none<Jwks.Service>() }
+    const unusable = (why: string) => new CommandError({ message: `--jwks ${file} ${why}` })
+    const fs = yield* FileSystem.FileSystem
+    const text = yield* Effect.mapError(fs.readFileString(file), () => unusable("cannot be read"))
+    const { keys } = yield* Effect.mapError(
+      Schema.decode(Schema.parseJson(IssuerApi.KeySet))(text),
+      () => unusable("is no key set of RSA public keys, each with kid, n, e, use sig and alg RS256")
+    )
+    const context = yield* Effect.mapError(Layer.build(Jwks.layerStatic({ keys })), (error) => unusable(error.message))
+    return { keys, jwks: Option.some(Context.get(context, Jwks.Jwks)) }
+  })

@@ -1,0 +1,44 @@
+/** Where a server keeps what its commands need: a folder for each port, that only its owner reads. */
+import { FileSystem, Path } from "@effect/platform"
+import { Config, Effect, Option } from "effect"
+import * as Os from "node:os"
+
+export const folderOf = (port: number) =>
+  Effect.gen(function*() {
+    const path = yield* Path.Path
+    const state = Option.getOrElse(
+      yield* Config.option(Config.nonEmptyString("XDG_STATE_HOME")),
+      () => path.join(Os.homedir(), ".local", "state")
+    )
+    return path.join(state, "agent-identity", `authapi-${port}`)
+  })
+
+export const makeFolder = (port: number) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* folderOf(port)
+    yield* fs.makeDirectory(folder, { recursive: true, mode: 0o700 })
+    return folder
+  })
+
+const tokenFile = (port: number) =>
+  Effect.flatMap(Path.Path, (path) => Effect.map(folderOf(port), (_) => path.join(_, "admin-token")))
+
+/** Writes the admin token, and takes it away with the scope. A file of a server that was killed is replaced. */
+export const keepAdminToken = (port: number, token: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const file = yield* tokenFile(port)
+    const remove = Effect.ignore(fs.remove(file))
+    yield* Effect.acquireRelease(
+      Effect.zipRight(remove, fs.writeFileString(file, token, { mode: 0o600, flag: "wx" })),
+      () => remove
+    )
+  })
+
+/** None where no server runs on this port, or one of another user. */
+export const readAdminToken = (port: number) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    return yield* Effect.option(Effect.flatMap(tokenFile(port), (file) => fs.readFileString(file)))
+  })

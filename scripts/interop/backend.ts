@@ -1,0 +1,150 @@
+/** Our backend, and everything that a client sends to it, verified apart from the handlers that answer. */
+import { AccountId, AgentKey, AgentRuntimeId, SignedPayload, Signing } from "@agent-identity/core"
+import { NodeSigning } from "@agent-identity/node"
+import {
+  AgentAssertionVerifier,
+  AgentDirectory,
+  AgentIdentityIssuer,
+  AuthApi,
+  AuthApiHandlers,
+  IssuerApi,
+  IssuerApiHandlers,
+  RegistrationBearer,
+  RegistrationLimits,
+  ResponsesHandlers
+} from "@agent-identity/server"
+import { HttpApp, HttpLayerRouter, HttpMiddleware, HttpServerRequest, type HttpServerResponse } from "@effect/platform"
+import { NodeHttpServer } from "@effect/platform-node"
+import { Effect, Encoding, Layer, Schema } from "effect"
+import { createServer } from "node:http"
+
+export const AGENT = AgentRuntimeId.AgentRuntimeId.make("agent-interop")
+
+/** What was sent, what was answered, and whether its signature is the agent's: undefined where there is none. */
+export interface Seen {
+  readonly method: string
+  readonly path: string
+  readonly scheme: string
+  readonly encoding: string
+  readonly status: number | string
+  readonly authorization: string | undefined
+  readonly kind: "registration" | "assertion" | "other"
+  readonly verified: boolean | undefined
+  /** Of a registration: whether the task id that was answered is sealed. */
+  readonly sealed: boolean | undefined
+}
+
+/** The agent's public key is what both kinds of signature are verified with. */
+const makeRecorder = (seen: Array<Seen>) =>
+  Effect.gen(function*() {
+    const { verify } = yield* AgentAssertionVerifier.AgentAssertionVerifier
+    const directory = yield* AgentDirectory.AgentDirectory
+    const signing = yield* Signing.Signing
+
+    const verifyRegistration = (agentRuntimeId: string, body: string) =>
+      Effect.gen(function*() {
+        const agent = yield* Effect.flatten(directory.findAgent(AgentRuntimeId.AgentRuntimeId.make(agentRuntimeId)))
+        const { signature, timestamp } = yield* decodeRegistration(body)
+        const { verify } = yield* signing.importPublicKey(agent.publicKey)
+        const isSigned = yield* verify(
+          SignedPayload.taskRegistration(agent.agentRuntimeId, timestamp),
+          yield* Encoding.decodeBase64(signature)
+        )
+        // The client writes these members, in this order, and nothing else.
+        return isSigned && body === JSON.stringify({ timestamp, signature })
+      })
+
+    const judge = (request: HttpServerRequest.HttpServerRequest, path: string) => {
+      const { authorization } = request.headers
+      const [, id] = /^\/api\/accounts\/v1\/agent\/([^/]+)\/task\/register$/.exec(path) ?? []
+      if (id !== undefined) {
+        return Effect.flatMap(request.text, (body) => verifyRegistration(decodeURIComponent(id), body)).pipe(
+          Effect.orElseSucceed(() => false),
+          Effect.map((verified) => ({ kind: "registration" as const, verified }))
+        )
+      }
+      if (authorization === undefined) return Effect.succeed({ kind: "other" as const, verified: undefined })
+      return Effect.map(Effect.isSuccess(verify(authorization)), (verified) => ({
+        kind: "assertion" as const,
+        verified
+      }))
+    }
+
+    return HttpMiddleware.make((app) =>
+      Effect.gen(function*() {
+        const request = yield* HttpServerRequest.HttpServerRequest
+        const { authorization, "content-encoding": encoding = "-", upgrade } = request.headers
+        const path = request.url.replace(/\?.*/, "")
+        const judged = yield* judge(request, path)
+        yield* HttpApp.appendPreResponseHandler((_request, response) =>
+          Effect.sync(() => {
+            const method = upgrade === undefined ? request.method : `${request.method} (${upgrade})`
+            const scheme = authorization?.split(" ")[0] ?? "-"
+            const sealed = judged.kind === "registration" ? isSealed(response) : undefined
+            seen.push({ method, path, scheme, encoding, status: response.status, authorization, sealed, ...judged })
+            return response
+          })
+        )
+        return yield* app
+      })
+    )
+  })
+
+const isSealed = ({ body }: HttpServerResponse.HttpServerResponse): boolean =>
+  body._tag === "Uint8Array" && new TextDecoder().decode(body.body).startsWith("{\"encrypted_task_id\":")
+
+const decodeRegistration = Schema.decode(
+  Schema.parseJson(Schema.Struct({ timestamp: Schema.String, signature: Schema.String }))
+)
+
+/** A proxy for whatever the client wants elsewhere: it is written down and refused. */
+const makeServer = (seen: Array<Seen>) => () =>
+  createServer().on("connect", ({ url = "" }, socket) => {
+    seen.push({
+      method: "CONNECT",
+      path: url,
+      scheme: "-",
+      encoding: "-",
+      status: "refused",
+      authorization: undefined,
+      kind: "other",
+      verified: undefined,
+      sealed: undefined
+    })
+    socket.on("error", () => {}).end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+  })
+
+/** The AuthAPI, the issuer and the Responses endpoint on a loopback port. */
+export const makeBackend = (options: { readonly sealed: boolean; readonly seen: Array<Seen> }) =>
+  Layer.unwrapEffect(Effect.map(makeRecorder(options.seen), (middleware) =>
+    HttpLayerRouter.serve(
+      Layer.mergeAll(
+        HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
+          Layer.provide(AuthApiHandlers.layerWith({ sealed: options.sealed })),
+          Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
+        ),
+        HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
+        ResponsesHandlers.layer
+      ),
+      { disableLogger: true, disableListenLog: true, routerConfig: AuthApi.ROUTER_CONFIG, middleware }
+    ))).pipe(
+      Layer.provideMerge(AgentAssertionVerifier.layer),
+      Layer.provideMerge(Layer.mergeAll(AgentDirectory.layerMemory, AgentIdentityIssuer.layer, NodeSigning.layer)),
+      Layer.provideMerge(NodeHttpServer.layer(makeServer(options.seen), { port: 0, host: "127.0.0.1" }))
+    )
+
+/** A new agent of the backend, and a token that holds its key. */
+export const makeToken = Effect.gen(function*() {
+  const key = yield* AgentKey.generate()
+  const { publicKey } = yield* Effect.flatMap(Signing.Signing, (_) => _.importPrivateKey(key))
+  yield* Effect.flatMap(AgentDirectory.AgentDirectory, (_) => _.putAgent({ agentRuntimeId: AGENT, publicKey }))
+  return yield* Effect.flatMap(AgentIdentityIssuer.AgentIdentityIssuer, (_) =>
+    _.issue({
+      agentRuntimeId: AGENT,
+      privateKey: AgentKey.toPkcs8(key),
+      accountId: AccountId.AccountId.make("account-interop"),
+      chatgptUserId: "user-interop",
+      planType: "pro",
+      fedramp: false
+    }))
+})
