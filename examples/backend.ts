@@ -15,7 +15,8 @@ import {
   IssuerApiHandlers,
   RegistrationBearer,
   RegistrationLimits,
-  ResponsesHandlers
+  ResponsesHandlers,
+  ServerMiddleware
 } from "@agent-identity/server"
 import {
   HttpApi,
@@ -76,6 +77,7 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
       Layer.provide(AuthApiHandlers.layer),
       Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
     ),
+    ServerMiddleware.layerErrors,
     HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
     HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers)),
     ResponsesHandlers.layerResponses({ answer: ({ agentRuntimeId }) => ["Hello", ", ", agentRuntimeId] })

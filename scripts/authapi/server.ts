@@ -62,7 +62,7 @@ export const layer = (options: ServeOptions, print: (text: string) => Effect.Eff
       HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
       Layer.provide(ResponsesHandlers.layer, AgentAssertionVerifier.layer),
       AuthApiDocs.layer,
-      ServerMiddleware.layerNotFound,
+      ServerMiddleware.layerErrors,
       Admin.layer({ port, token, jwks: outside.jwks })
     )
     return HttpLayerRouter.serve(Routes, {

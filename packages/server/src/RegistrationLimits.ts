@@ -68,12 +68,9 @@ export interface Options {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (limiter: Effect.Effect<RateLimiter.RateLimiter>, options: Options = {}): Service => {
+export const make = (limiter: RateLimiter.RateLimiter, options: Options = {}): Service => {
   const consume = (reason: "Agent" | "Address", key: string, limit: number) =>
-    Effect.flatMap(
-      limiter,
-      (_) => _.consume({ algorithm: "token-bucket", window: "1 minute", limit, key: `${reason}:${key}` })
-    ).pipe(
+    limiter.consume({ algorithm: "token-bucket", window: "1 minute", limit, key: `${reason}:${key}` }).pipe(
       Effect.mapError((error) =>
         error.reason === "Exceeded"
           ? new RegistrationLimited({ reason, retryAfterMillis: Duration.toMillis(error.retryAfter) })
@@ -105,7 +102,7 @@ export const layerMemory = (options?: Options): Layer.Layer<RegistrationLimits> 
 export const layer = (options?: Options): Layer.Layer<RegistrationLimits, never, RateLimiter.RateLimiter> =>
   Layer.effect(
     RegistrationLimits,
-    Effect.map(RateLimiter.RateLimiter, (limiter) => make(Effect.succeed(limiter), options))
+    Effect.map(RateLimiter.RateLimiter, (limiter) => make(limiter, options))
   )
 
 /**
@@ -120,15 +117,23 @@ export const layerUnlimited: Layer.Layer<RegistrationLimits> = Layer.succeed(Reg
 })
 
 /** The store in memory forgets no key, so that a stranger with many addresses would fill it: it is begun anew instead. */
-const REQUESTS_PER_STORE = 100_000
+const KEYS_PER_STORE = 100_000
 
-const limiterInMemory: Effect.Effect<Effect.Effect<RateLimiter.RateLimiter>> = Effect.gen(function*() {
+const limiterInMemory: Effect.Effect<RateLimiter.RateLimiter> = Effect.gen(function*() {
   const fresh = Effect.provide(RateLimiter.make, Layer.fresh(RateLimiter.layerStoreMemory))
   let limiter = yield* fresh
-  let left = REQUESTS_PER_STORE
-  return Effect.suspend(() => {
-    if (left-- > 0) return Effect.succeed(limiter)
-    left = REQUESTS_PER_STORE
-    return Effect.tap(fresh, (next) => Effect.sync(() => void (limiter = next)))
+  let left = KEYS_PER_STORE
+  const renewed = Effect.map(fresh, (next) => {
+    left = KEYS_PER_STORE
+    return limiter = next
   })
+  return {
+    ...limiter,
+    consume: (options) =>
+      Effect.suspend(() => left > 0 ? Effect.succeed(limiter) : renewed).pipe(
+        Effect.flatMap((_) => _.consume(options)),
+        // What is refused has no new key: nobody gets his limit back by asking on.
+        Effect.tap(() => Effect.sync(() => void left--))
+      )
+  }
 })

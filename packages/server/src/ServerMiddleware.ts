@@ -6,6 +6,7 @@
 import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
@@ -33,22 +34,52 @@ export const requestId = <E, R>(
   })
 
 /**
- * Answers a request for which there is no route as every other error is answered: `{"error": {"code": …, "message": …}}`.
+ * Answers what no handler answers as every other error is answered, `{"error": {"code": …, "message": …}}`: a request for
+ * which there is no route with 404, a handler that has a defect with 500. And keeps the process alive when a connection
+ * breaks that asked for an upgrade, which nobody listens for in `@effect/platform-node` 0.108: anybody could end it.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerNotFound: Layer.Layer<never, never, HttpLayerRouter.HttpRouter> = HttpLayerRouter.middleware(
+export const layerErrors: Layer.Layer<never, never, HttpLayerRouter.HttpRouter> = HttpLayerRouter.middleware(
   // No route for every path: it would win over HEAD of a GET, and a router asks no route for a path it cannot decode.
   (app) =>
-    Effect.catchIf(
-      app,
-      (error) => Predicate.isTagged(error, "RouteNotFound"),
-      () =>
-        Effect.succeed(HttpServerResponse.unsafeJson(
-          { error: { code: "not_found", message: "There is nothing at this path for this method." } },
-          { status: 404 }
-        ))
+    guardUpgrade(app).pipe(
+      Effect.catchIf(
+        (error) => Predicate.isTagged(error, "RouteNotFound"),
+        () => Effect.succeed(respond(404, "not_found", "There is nothing at this path for this method."))
+      ),
+      Effect.catchAllDefect((defect) =>
+        HttpServerResponse.isServerResponse(defect) || HttpServerRespondable.isRespondable(defect)
+          ? Effect.die(defect)
+          : Effect.as(
+            Effect.logError("A handler has a defect", defect),
+            respond(500, "internal_error", "The server has failed; try again.")
+          )
+      )
     ),
   { global: true }
 )
+
+/**
+ * The last of these alone, for a server without an HttpLayerRouter.
+ *
+ * @since 0.1.0
+ * @category middleware
+ */
+export const guardUpgrade = <E, R>(
+  app: HttpApp.Default<E, R>
+): HttpApp.Default<E, R | HttpServerRequest.HttpServerRequest> =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, source }) => {
+    if (headers.upgrade !== undefined && Predicate.hasProperty(source, "socket")) {
+      ;(source.socket as EventEmitter | undefined)?.on?.("error", () => undefined)
+    }
+    return app
+  })
+
+interface EventEmitter {
+  readonly on?: (event: "error", listener: () => void) => unknown
+}
+
+const respond = (status: number, code: string, message: string) =>
+  HttpServerResponse.unsafeJson({ error: { code, message } }, { status })
