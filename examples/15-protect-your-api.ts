@@ -1,8 +1,12 @@
 /** Your own HttpApi, that only verified agents reach: three lines, marked here, and whoever called is at hand. */
 import { AgentIdentity, Run, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import type { AgentDirectory } from "@agent-identity/server"
-import { AgentAssertionVerifier, AgentAuthentication } from "@agent-identity/server"
+import {
+  AgentAssertionVerifier,
+  AgentAuthentication,
+  type AgentDirectory,
+  ServerMiddleware
+} from "@agent-identity/server"
 import {
   HttpApi,
   HttpApiBuilder,
@@ -36,7 +40,7 @@ const Notes = HttpApiBuilder.group(
 )
 
 const Server: Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError, AgentDirectory.AgentDirectory> =
-  HttpApiBuilder.serve().pipe(
+  HttpApiBuilder.serve(ServerMiddleware.guardUpgrade).pipe(
     Layer.provide(Layer.provide(HttpApiBuilder.api(NotesApi), Notes)),
     Layer.provide(AgentAuthentication.layer), // 2
     Layer.provide(AgentAssertionVerifier.layer), // 3

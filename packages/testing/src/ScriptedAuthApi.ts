@@ -10,6 +10,7 @@ import * as AuthApi from "@agent-identity/server/AuthApi"
 import * as AuthApiHandlers from "@agent-identity/server/AuthApiHandlers"
 import * as RegistrationBearer from "@agent-identity/server/RegistrationBearer"
 import * as RegistrationLimits from "@agent-identity/server/RegistrationLimits"
+import * as ServerMiddleware from "@agent-identity/server/ServerMiddleware"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
@@ -140,7 +141,8 @@ export const layer: Layer.Layer<
       HttpLayerRouter.serve(routes, {
         disableLogger: true,
         disableListenLog: true,
-        routerConfig: AuthApi.ROUTER_CONFIG
+        routerConfig: AuthApi.ROUTER_CONFIG,
+        middleware: ServerMiddleware.guardUpgrade
       }),
     Layer.provideMerge(Layer.mergeAll(Control, Urls, AgentDirectory.layerMemory)),
     Layer.provide(NodeHttpServer.layer(Http.createServer, { port: 0, host: "127.0.0.1" }))
