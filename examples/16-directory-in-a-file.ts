@@ -1,0 +1,29 @@
+/** A directory of agents that outlives its server, in a file: what is put in by one process is there for the next. */
+import { AgentKey, AgentRuntimeId, Signing } from "@agent-identity/core"
+import { AgentDirectory } from "@agent-identity/server"
+import { LibsqlFile } from "@agent-identity/sql"
+import { Console, Effect, Option } from "effect"
+import { tmpdir } from "node:os"
+
+const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-demo")
+
+const register = Effect.gen(function*() {
+  const directory = yield* AgentDirectory.AgentDirectory
+  const signing = yield* Signing.Signing
+  const { publicKey } = yield* signing.importPrivateKey(yield* AgentKey.generate())
+  yield* directory.putAgent({ agentRuntimeId, publicKey })
+  return yield* directory.issueTask(agentRuntimeId)
+}).pipe(Effect.provide(Signing.layer))
+
+/** Opens the file, and closes it at the end. */
+const withFile = Effect.provide(
+  LibsqlFile.layerAgentDirectory({ file: `${tmpdir()}/agents-${process.pid}.db` })
+)
+
+const program = Effect.gen(function*() {
+  const { taskId } = yield* withFile(register)
+  const task = yield* withFile(Effect.flatMap(AgentDirectory.AgentDirectory, (_) => _.findTask(taskId)))
+  yield* Console.log(Option.isSome(task) ? "the task is still there" : "the task is gone")
+})
+
+await Effect.runPromise(program)
