@@ -51,8 +51,14 @@ export const toFetch = <E, R>(client: HttpClient.HttpClient.With<E, R>): Effect.
       : request.body === null
       ? HttpBody.empty
       : HttpBody.uint8Array(new Uint8Array(await request.arrayBuffer()), contentType(request))
-    const exit = await Runtime.runPromiseExit(runtime)(follow(client, request, body), signal ? { signal } : undefined)
-    if (Exit.isSuccess(exit)) return toWeb(exit.value, request, signal)
+    const exit = await Runtime.runPromiseExit(runtime)(
+      // An abort ends it, wherever this function was made.
+      Effect.interruptible(
+        Effect.flatMap(follow(client, request, body), (hop) => Effect.try(() => toWeb(hop, request, signal)))
+      ),
+      signal ? { signal } : undefined
+    )
+    if (Exit.isSuccess(exit)) return exit.value
     signal?.throwIfAborted()
     throw new TypeError("fetch failed", { cause: Cause.squash(exit.cause) })
   })
@@ -80,31 +86,33 @@ const follow = <E, R>(
   given: HttpBody.HttpBody
 ): Effect.Effect<Answer, E | RedirectError, R> =>
   Effect.gen(function*() {
-    const options = yield* Http.fetchOptions(client)
     const headers = new Headers(request.headers)
     for (const name of FORBIDDEN) headers.delete(name)
     let { method } = request
     let body = given
     let url = new URL(request.url)
+    const shown = ({ origin, pathname }: URL) => origin + pathname
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
       url.hash = ""
       const hop = HttpClientRequest.make(method as HttpMethod.HttpMethod)(url.href).pipe(
         HttpClientRequest.setBody(body),
         HttpClientRequest.setHeaders(Object.fromEntries(headers))
       )
-      const response = yield* Http.withoutRedirects(client.execute(hop), options)
+      const response = yield* Http.execute(client, hop, "manual")
       const { location } = response.headers
       const { status } = response
       if (![301, 302, 303, 307, 308].includes(status) || location === undefined || request.redirect === "manual") {
         return { url, redirected: redirects > 0, response }
       }
       if (request.redirect === "error") {
-        return yield* new RedirectError({ message: `${url.href} answers with a redirect` })
+        return yield* new RedirectError({ message: `${shown(url)} answers with a redirect` })
       }
-      if (!URL.canParse(location, url)) return yield* new RedirectError({ message: `${url.href} redirects to no URL` })
+      if (!URL.canParse(location, url)) {
+        return yield* new RedirectError({ message: `${shown(url)} redirects to no URL` })
+      }
       const next = new URL(location, url)
       if (!/^https?:$/.test(next.protocol)) {
-        return yield* new RedirectError({ message: `${url.href} redirects off the web` })
+        return yield* new RedirectError({ message: `${shown(url)} redirects off the web` })
       }
       if (status === 303 ? method !== "GET" && method !== "HEAD" : status < 303 && method === "POST") {
         method = "GET"
@@ -114,7 +122,7 @@ const follow = <E, R>(
         }
       } else if (body._tag === "Stream") {
         return yield* new RedirectError({
-          message: `${url.href} redirects, and the body, a stream, cannot be sent again`
+          message: `${shown(url)} redirects, and the body, a stream, cannot be sent again`
         })
       }
       if (next.origin !== url.origin) {
@@ -122,7 +130,9 @@ const follow = <E, R>(
       }
       url = next
     }
-    return yield* new RedirectError({ message: `more than ${MAX_REDIRECTS} redirects from ${request.url}` })
+    return yield* new RedirectError({
+      message: `more than ${MAX_REDIRECTS} redirects from ${shown(new URL(request.url))}`
+    })
   })
 
 const toWeb = ({ redirected, response, url }: Answer, request: Request, signal: AbortSignal | undefined): Response => {
@@ -130,10 +140,27 @@ const toWeb = ({ redirected, response, url }: Answer, request: Request, signal: 
   headers.delete("set-cookie")
   for (const cookie of Cookies.toSetCookieHeaders(response.cookies)) headers.append("set-cookie", cookie)
   const isNull = request.method === "HEAD" || [204, 205, 304].includes(response.status)
-  const body = isNull ? null : Stream.toReadableStream(untilAborted(bodyOf(response), signal))
+  const body = isNull ? null : lazily(() => Stream.toReadableStream(untilAborted(bodyOf(response), signal)))
   const web = new Response(body, { status: response.status, headers })
   Object.defineProperties(web, { url: { value: url.href }, redirected: { value: redirected } })
   return web
+}
+
+/**
+ * A stream that begins to read when it is read. Effect's begins at once, and would hold the connection of an answer that
+ * nobody reads.
+ */
+const lazily = (open: () => ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
+  let opened: ReadableStreamDefaultReader<Uint8Array> | undefined
+  const reader = () => opened ??= open().getReader()
+  return new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      const { done, value } = await reader().read()
+      if (done) controller.close()
+      else controller.enqueue(value)
+    },
+    cancel: (reason) => reader().cancel(reason)
+  }, { highWaterMark: 0 })
 }
 
 const bodyOf = (response: HttpClientResponse.HttpClientResponse): Stream.Stream<Uint8Array> =>

@@ -4,12 +4,9 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as Environment from "./Environment.ts"
-import type * as RunAuth from "./RunAuth.ts"
 
 /**
  * The members are those of the reference client's configuration that decide about credentials (openai/codex,
@@ -20,7 +17,7 @@ import type * as RunAuth from "./RunAuth.ts"
  */
 export interface Provider {
   readonly name: string
-  /** Requests to it and below it are the provider's. */
+  /** Requests to it and below it are the provider's. A token of its own goes there over `http:` too, if it says so. */
   readonly baseUrl: string
   /** Whether it takes the run's identity (`requires_openai_auth`); false by default. */
   readonly requiresFirstPartyAuth?: boolean | undefined
@@ -67,7 +64,7 @@ export type Resolution =
 export const resolve = (provider: Provider, environment: Environment.Environment): Resolution => {
   const { authCommand, baseUrl, bearerToken, cloudSigner, environmentKey, name, requiresFirstPartyAuth } = provider
   const none = (reason: string): Resolution => ({ _tag: "None", reason: `provider ${JSON.stringify(name)} ${reason}` })
-  if (!URL.canParse(baseUrl)) return none("has no absolute base URL")
+  if (!/^https?:\/\//i.test(baseUrl) || !URL.canParse(baseUrl)) return none("has no absolute base URL")
   if (cloudSigner !== undefined) return none(`has its requests signed by ${cloudSigner}`)
   if (environmentKey !== undefined) return { _tag: "OwnBearer", source: "environmentKey" }
   if (bearerToken !== undefined) return { _tag: "OwnBearer", source: "bearerToken" }
@@ -78,41 +75,4 @@ export const resolve = (provider: Provider, environment: Environment.Environment
   return Environment.isFirstParty(environment, new URL(baseUrl))
     ? { _tag: "RunAuth" }
     : none("asks for the run's identity, but its base URL is not first party")
-}
-
-/**
- * The credential of each request, by a resolution that is not the run's. Fails where the environment variable is not set.
- *
- * @since 0.1.0
- * @category combinators
- */
-export const credential = (
-  provider: Provider,
-  resolution: Exclude<Resolution, { readonly _tag: "RunAuth" }>
-): Effect.Effect<
-  Effect.Effect<RunAuth.Bearer | RunAuth.None, { readonly detail: string }>,
-  ConfigError.ConfigError
-> => {
-  if (resolution._tag === "None") return Effect.succeed(Effect.succeed(resolution))
-  const name = JSON.stringify(provider.name)
-  const bearer = (token: Redacted.Redacted<string>): RunAuth.Bearer => ({
-    _tag: "Bearer",
-    token,
-    account: undefined,
-    reason: `provider ${name} has a token of its own, by ${resolution.source}`
-  })
-  switch (resolution.source) {
-    case "environmentKey":
-      return Effect.map(
-        Config.redacted(Config.nonEmptyString(provider.environmentKey)),
-        (token) => Effect.succeed(bearer(token))
-      )
-    case "bearerToken":
-      return Effect.succeed(Effect.succeed(bearer(provider.bearerToken!)))
-    case "authCommand":
-      return Effect.succeed(Effect.mapBoth(provider.authCommand!, {
-        onFailure: (error) => ({ detail: `the auth command of provider ${name} gave no token: ${error.message}` }),
-        onSuccess: bearer
-      }))
-  }
 }

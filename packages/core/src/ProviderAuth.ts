@@ -20,6 +20,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Environment from "./Environment.ts"
 import * as Peek from "./internal/peek.ts"
+import * as ProviderCredential from "./internal/providerCredential.ts"
 import * as Replay from "./internal/replay.ts"
 import * as SignedRequest from "./internal/signedRequest.ts"
 import * as Provider from "./Provider.ts"
@@ -122,15 +123,20 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
       authorizeProvider: (client, provider) =>
         Effect.gen(function*() {
           const resolution = Provider.resolve(provider, urls.environment)
-          if (resolution._tag === "RunAuth") return authorizeWith(client, run)
           // Where the base is no URL nothing is the provider's.
           const providers = URL.canParse(provider.baseUrl) ? [new URL(provider.baseUrl)] : []
           const environment = { ...urls.environment, providers, bearerOnly: [] }
-          return authorizeWith(client, {
-            classify: (url) => Environment.classify(environment, url),
-            credential: yield* Provider.credential(provider, resolution),
-            recover: () => Effect.succeedNone
-          })
+          const classify = (url: URL) => Environment.classify(environment, url)
+          return authorizeWith(
+            client,
+            resolution._tag === "RunAuth"
+              ? { ...run, classify: (url) => classify(url) === "Foreign" ? "Foreign" : urls.classify(url) }
+              : {
+                classify,
+                credential: yield* ProviderCredential.make(provider, resolution),
+                recover: () => Effect.succeedNone
+              }
+          )
         }),
       headers: (given) => {
         const request = HttpClientRequest.updateUrl(given, (url) => url.replace(/^\s*ws(?=s?:)/i, "http"))
@@ -213,7 +219,7 @@ const authorizeWith = <E, R>(
       const url = SignedRequest.finalUrl(request)
       const party = url === undefined ? "Foreign" : policy.classify(url)
       return url === undefined || party === "Foreign"
-        ? Effect.map(client.execute(request), (response) => SignedRequest.note(response, FOREIGN))
+        ? SignedRequest.sendPlain(client, request, FOREIGN)
         : execute(client, policy, { request, url, party }, undefined)
     }),
     Effect.succeed

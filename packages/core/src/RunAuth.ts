@@ -95,7 +95,7 @@ export interface Service {
   /** The task that the run has in the place of one that a server has refused, if any: `RunTask.recover`. */
   readonly recover: (refused: TaskId) => Effect.Effect<Option.Option<TaskId>, RunTask.RunTaskError>
   /** Ends once this task is no longer the run's: `RunTask.replaced`. */
-  readonly replaced: (taskId: TaskId) => Effect.Effect<void>
+  readonly replaced: (taskId: TaskId) => Effect.Effect<"Replaced" | "Ended">
 }
 
 /**

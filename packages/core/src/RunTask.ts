@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -78,8 +79,8 @@ export interface Service {
    * succeed; the failure is logged.
    */
   readonly recover: (refused: TaskId) => Effect.Effect<Option.Option<TaskId>, RunTaskError>
-  /** Ends once this task is no longer the current one: replaced by another, or the run is over. */
-  readonly replaced: (taskId: TaskId) => Effect.Effect<void>
+  /** Ends once this task is no longer the current one: replaced by another, or the run has ended. */
+  readonly replaced: (taskId: TaskId) => Effect.Effect<"Replaced" | "Ended">
 }
 
 /**
@@ -108,16 +109,20 @@ export const make = (
     const closed = new RunTaskError({ reason: "Closed", agentRuntimeId, detail: "its scope is closed" })
 
     let current: Either.Either<TaskId, RunTaskError> = Either.right(first.taskId)
-    let replaced = Deferred.unsafeMake<void>(FiberId.none)
+    let replaced = Deferred.unsafeMake<"Replaced" | "Ended">(FiberId.none)
     let renewal: Renewal | undefined
     let pause = MIN_PAUSE_MILLIS
-    let recoverableFrom = first.registeredAt === undefined ? -Infinity : first.registeredAt + MIN_PAUSE_MILLIS
+    /** A clock that is ahead, of whoever registered the task, must not put it off. */
+    const notYoungFrom = (registeredAt: number, now: number) => Math.min(registeredAt, now) + MIN_PAUSE_MILLIS
+    let recoverableFrom = first.registeredAt === undefined
+      ? -Infinity
+      : notYoungFrom(first.registeredAt, yield* Clock.currentTimeMillis)
 
     const become = (next: Either.Either<TaskId, RunTaskError>) => {
       const before = replaced
       current = next
-      replaced = Deferred.unsafeMake<void>(FiberId.none)
-      Deferred.unsafeDone(before, Effect.void)
+      replaced = Deferred.unsafeMake(FiberId.none)
+      Deferred.unsafeDone(before, Effect.succeed(Either.isRight(next) ? "Replaced" : "Ended"))
     }
 
     /** On a fiber of its own: no waiter owns it, and the end of the run does not wait for it. */
@@ -141,7 +146,7 @@ export const make = (
                 const now = clock.unsafeCurrentTimeMillis()
                 if (Exit.isSuccess(exit)) {
                   pause = MIN_PAUSE_MILLIS
-                  recoverableFrom = (exit.value.registeredAt ?? now) + MIN_PAUSE_MILLIS
+                  recoverableFrom = notYoungFrom(exit.value.registeredAt ?? now, now)
                   become(Either.right(exit.value.taskId))
                 } else {
                   recoverableFrom = now + pause
@@ -195,12 +200,17 @@ export const make = (
         Effect.clockWith((clock) =>
           isCurrent(refused) && renewal === undefined && clock.unsafeCurrentTimeMillis() < recoverableFrom
             ? Effect.succeedNone
-            : renew(refused).pipe(
-              Effect.asSome,
-              Effect.catchTag("TaskRegistrationError", () => Effect.succeedNone)
-            )
+            : Effect.catchAllCause(Effect.asSome(renew(refused)), (cause) => {
+              // A registration that fails by a defect, too, leaves the request its answer.
+              const failure = Option.getOrUndefined(Cause.failureOption(cause))
+              return failure?._tag === "RunTaskError" ? Effect.fail(failure) : Effect.succeedNone
+            })
         ),
-      replaced: (taskId) => Effect.suspend(() => isCurrent(taskId) ? Deferred.await(replaced) : Effect.void)
+      replaced: (taskId) =>
+        Effect.suspend(() => {
+          if (isCurrent(taskId)) return Deferred.await(replaced)
+          return Effect.succeed(Either.isRight(current) ? "Replaced" : "Ended")
+        })
     }
   })
 

@@ -1,8 +1,10 @@
 import { Fetch, ProviderAuth } from "@agent-identity/core"
-import { HttpClient } from "@effect/platform"
+import { FetchHttpClient, HttpClient } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, type Scope, TestClock } from "effect"
 import { inspect } from "node:util"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { json, layerRun, serve, serveTasks } from "./provider.ts"
 import { transports } from "./utils.ts"
 
@@ -229,6 +231,38 @@ for (const [name, transport] of transports) {
         assert.instanceOf(await rejection(fetch(url, { method: "GET", body: "no" })), TypeError)
       }).pipe(Effect.provide(transport)))
 
+    // The client over node:http does not do it by itself either.
+    it.scopedLive.skipIf(name === "node")("gives the connection of an answer back that nobody reads", () => {
+      let open = 0
+      return withFetch(
+        serve((_, response) => {
+          open++
+          response.on("close", () => open--)
+          response.writeHead(200)
+          response.write("x".repeat(100_000))
+        }),
+        async (fetch, { url }) => {
+          setFlagsFromString("--expose-gc")
+          const collectGarbage = runInNewContext("gc")
+          const { signal } = new AbortController()
+          for (let times = 0; times < 5; times++) await fetch(url, { signal })
+          for (let turns = 0; turns < 300 && open > 0; turns++) {
+            collectGarbage()
+            await new Promise((resolve) => setTimeout(resolve, 5))
+          }
+          assert.strictEqual(open, 0)
+        }
+      ).pipe(Effect.provide(transport))
+    }, 30_000)
+
+    it.scopedLive("is ended by its signal, also where it was made in a region that is not interrupted", () =>
+      Effect.gen(function*() {
+        const { origin, url } = yield* serve(() => undefined)
+        const fetch = yield* Effect.uninterruptible(Effect.provide(fetchOf, yield* Layer.build(layerRun(origin))))
+        const error = yield* Effect.promise(() => rejection(fetch(url, { signal: AbortSignal.timeout(100) })))
+        assert.propertyVal(error, "name", "TimeoutError")
+      }).pipe(Effect.provide(transport)))
+
     it.scoped("has no body where there is none", () =>
       withFetch(
         serve((_, response) => {
@@ -244,3 +278,20 @@ for (const [name, transport] of transports) {
       ).pipe(Effect.provide(transport)))
   })
 }
+
+it.effect("toFetch keeps the options of fetch that the client's layer was given, wherever a request goes", () =>
+  Effect.gen(function*() {
+    const seen: Array<RequestInit | undefined> = []
+    const Transport = FetchHttpClient.layer.pipe(
+      Layer.provide(Layer.succeed(FetchHttpClient.Fetch, (_, init) => {
+        seen.push(init)
+        return Promise.resolve(new Response("ok"))
+      })),
+      Layer.provide(Layer.succeed(FetchHttpClient.RequestInit, { keepalive: true, redirect: "follow" }))
+    )
+    const context = yield* Layer.build(Layer.merge(layerRun("http://127.0.0.1:1"), Transport))
+    const fetch = yield* Effect.provide(fetchOf, context)
+    yield* Effect.promise(() => fetch("http://127.0.0.1:1/codex/responses"))
+    yield* Effect.promise(() => fetch("https://elsewhere.test/"))
+    assert.deepStrictEqual(seen.map((init) => [init?.keepalive, init?.redirect]), [[true, "manual"], [true, "manual"]])
+  }).pipe(Effect.scoped))

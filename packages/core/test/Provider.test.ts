@@ -65,6 +65,11 @@ describe("Provider.resolve", () => {
     ],
     ["nor does the AuthAPI", { ...firstParty, baseUrl: environment.authApi.href }, /not first party$/],
     ["nor does the key set", { ...firstParty, baseUrl: environment.jwks.href }, /not first party$/],
+    [
+      "a base without a scheme gets nothing",
+      { ...firstParty, baseUrl: "localhost:11434/v1", environmentKey: "KEY" },
+      /no absolute base URL$/
+    ],
     ["a relative base gets nothing", { ...firstParty, baseUrl: "/v1", environmentKey: "KEY" }, /no absolute base URL$/]
   ]
   for (const [what, provider, expected] of rows) {
@@ -138,6 +143,14 @@ describe("ProviderAuth.authorizeProvider", () => {
       const { authorization, sent } = yield* send({ name: "openai", baseUrl: base, requiresFirstPartyAuth: true })
       assert.match(authorization!, /^AgentAssertion /)
       assert.deepStrictEqual(sent, { _tag: "Assertion", agentRuntimeId: "agent-fake", taskId: "task-1" } as typeof sent)
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("sends the run's assertion below the provider's own base URL only", () =>
+    Effect.gen(function*() {
+      const provider = { name: "openai", baseUrl: `${base}/tenant-a`, requiresFirstPartyAuth: true }
+      assert.match((yield* send(provider)).authorization!, /^AgentAssertion /)
+      assert.isUndefined((yield* send(provider, `${base}/tenant-b/responses`)).authorization)
+      assert.isUndefined((yield* send(provider, `${base}/responses`)).authorization)
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 
   it.effect("sends a provider its own token, and no header of the run's", () =>

@@ -102,7 +102,7 @@ describe("what a request was sent with", () => {
           "agent_identity.task_id": "task-2"
         },
         { "agent_identity.sent": "None", "agent_identity.reason": "the endpoint takes no assertions" },
-        {}
+        { "agent_identity.sent": "None", "agent_identity.reason": "the URL is not the provider's" }
       ])
       const shown = JSON.stringify(spans.map(({ attributes }) => Array.from(attributes)))
       assert.notInclude(shown, "AgentAssertion ey")

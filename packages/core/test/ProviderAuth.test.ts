@@ -437,6 +437,34 @@ describe("what a signed request hands back", () => {
       }).pipe(Effect.provide(Run), Effect.provide(transport)))
   }
 
+  for (
+    const [what, wrap] of [
+      [
+        "is the cause of another",
+        (error: HttpClientError.HttpClientError) =>
+          new HttpClientError.RequestError({ request: error.request, reason: "Transport", cause: error })
+      ],
+      ["is deep in the cause of another", (error: HttpClientError.HttpClientError) =>
+        new HttpClientError.RequestError({
+          request: error.request,
+          reason: "Transport",
+          cause: new Error("outer", { cause: new Error("inner", { cause: error }) })
+        })]
+    ] as const
+  ) {
+    it.effect(`shows no header of ours where an error of the client below ${what}, as a failure and as a defect`, () =>
+      Effect.gen(function*() {
+        const failing = HttpClient.make((request) => new HttpClientError.RequestError({ request, reason: "Transport" }))
+        const { authorize } = yield* ProviderAuth.ProviderAuth
+        const below = HttpClient.transformResponse(failing, Effect.mapError(wrap))
+        const failure = yield* Effect.flip(authorize(below).get(Fakes.PROVIDER_BASE))
+        const defect = yield* Effect.exit(
+          authorize(HttpClient.transformResponse(below, Effect.orDie)).get(Fakes.PROVIDER_BASE)
+        )
+        for (const value of [failure, defect]) assert.notInclude(shown(value), "AgentAssertion ey")
+      }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+  }
+
   for (const [name, transport] of transports) {
     it.scopedLive(`over ${name} is aborted by HttpClient.withScope when its scope closes`, () =>
       Effect.gen(function*() {

@@ -241,6 +241,38 @@ describe("RunTask.recover", () => {
       assert.deepStrictEqual(yield* run.recover(task("new")), Option.none())
     }).pipe(Effect.scoped))
 
+  it.effect("is not put off by a clock that was ahead when the task was registered", () =>
+    Effect.gen(function*() {
+      const Ahead = Layer.succeed(TaskRegistration.TaskRegistration, {
+        register: (stale) =>
+          Effect.succeed({ taskId: task(Option.isNone(stale) ? "first" : "second"), registeredAt: 3_600_000 })
+      })
+      const run = Context.get(
+        yield* Layer.build(RunTask.layer.pipe(Layer.provide([Ahead, Fakes.layerAgentIdentity]))),
+        RunTask.RunTask
+      )
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(yield* run.recover(task("first")), Option.some(task("second")))
+    }).pipe(Effect.scoped))
+
+  for (
+    const [what, ending] of [["has a defect", Effect.die("a defect")], ["interrupts itself", Effect.interrupt]] as const
+  ) {
+    it.effect(`is none where the registration ${what}`, () =>
+      Effect.gen(function*() {
+        const Failing = Layer.succeed(TaskRegistration.TaskRegistration, {
+          register: (stale) =>
+            Option.isNone(stale) ? Effect.succeed({ taskId: task("first"), registeredAt: undefined }) : ending
+        })
+        const run = Context.get(
+          yield* Layer.build(RunTask.layer.pipe(Layer.provide([Failing, Fakes.layerAgentIdentity]))),
+          RunTask.RunTask
+        )
+        assert.deepStrictEqual(yield* run.recover(task("first")), Option.none())
+        assert.deepStrictEqual(run.current(), Either.right(task("first")))
+      }).pipe(Effect.scoped))
+  }
+
   it.effect("gives whoever holds an old task the current one, however young that is", () =>
     Effect.gen(function*() {
       const run = yield* RunTask.RunTask
@@ -311,9 +343,9 @@ describe("RunTask.replaced", () => {
       yield* Effect.yieldNow()
       assert.isTrue(Option.isNone(yield* waiting.poll))
       yield* run.renew(task("task-1"))
-      yield* Fiber.join(waiting)
-      yield* run.replaced(task("task-1"))
-      yield* run.replaced(task("never seen"))
+      assert.strictEqual(yield* Fiber.join(waiting), "Replaced")
+      assert.strictEqual(yield* run.replaced(task("task-1")), "Replaced")
+      assert.strictEqual(yield* run.replaced(task("never seen")), "Replaced")
       assert.isTrue(Option.isNone(yield* Effect.timeoutOption(run.replaced(task("task-2")), 0)))
     }).pipe(Effect.provide(Run)))
 
@@ -324,7 +356,8 @@ describe("RunTask.replaced", () => {
       const waiting = yield* Effect.fork(run.replaced(task("task-1")))
       yield* Effect.yieldNow()
       yield* Scope.close(scope, Exit.void)
-      yield* Fiber.join(waiting)
+      assert.strictEqual(yield* Fiber.join(waiting), "Ended")
+      assert.strictEqual(yield* run.replaced(task("task-1")), "Ended")
     }))
 })
 

@@ -6,8 +6,11 @@
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as Command from "@effect/platform/Command"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -61,17 +64,30 @@ export interface Options {
  * @category constructors
  */
 export const make = (options: Options): Effect.Effect<Effect.Effect<Redacted.Redacted<string>, AuthCommandError>> =>
-  Effect.gen(function*() {
+  Effect.sync(() => {
     const lifetime = Duration.toMillis(options.lifetime ?? "5 minutes")
-    const one = yield* Effect.makeSemaphore(1)
     let kept: { readonly token: Redacted.Redacted<string>; readonly until: number } | undefined
-    return one.withPermits(1)(Effect.gen(function*() {
-      const now = yield* Clock.currentTimeMillis
-      if (kept !== undefined && now < kept.until) return kept.token
-      const token = yield* run(options)
-      kept = { token, until: now + lifetime }
-      return token
-    }))
+    let running: Deferred.Deferred<Redacted.Redacted<string>, AuthCommandError> | undefined
+
+    /** On a fiber of its own, so that nobody who waits can interrupt it for the others. */
+    const start = (now: number) =>
+      Effect.suspend(() => {
+        const done = running = Deferred.unsafeMake<Redacted.Redacted<string>, AuthCommandError>(FiberId.none)
+        return Effect.exit(Effect.interruptible(run(options))).pipe(
+          Effect.flatMap((exit) => {
+            running = undefined
+            if (Exit.isSuccess(exit)) kept = { token: exit.value, until: now + lifetime }
+            return Deferred.done(done, exit)
+          }),
+          Effect.forkDaemon,
+          Effect.zipRight(Deferred.await(done))
+        )
+      })
+
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (kept !== undefined && now < kept.until) return Effect.succeed(kept.token)
+      return running === undefined ? start(now) : Deferred.await(running)
+    })
   })
 
 const MAX_OUTPUT_CHARACTERS = 64 * 1024
@@ -79,15 +95,25 @@ const MAX_OUTPUT_CHARACTERS = 64 * 1024
 const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCommandError> => {
   const fail = (reason: AuthCommandError["reason"], detail: string) =>
     new AuthCommandError({ reason, command: options.command, detail })
+  const timeout = options.timeout ?? "5 seconds"
   return Effect.gen(function*() {
-    const child = yield* Command.start(Command.make(options.command, ...options.args ?? []))
-    const output = yield* child.stdout.pipe(
+    // Its standard input is empty, and what it complains of is read and dropped: else a command may wait for us.
+    const child = yield* Command.start(Command.feed(Command.make(options.command, ...options.args ?? []), ""))
+    yield* Effect.forkScoped(Effect.ignore(Stream.runDrain(child.stderr)))
+    const output = child.stdout.pipe(
       Stream.decodeText(),
       Stream.runFold("", (text, chunk) => text.length > MAX_OUTPUT_CHARACTERS ? text : text + chunk)
     )
-    const exitCode = yield* child.exitCode
+    const [text, exitCode] = yield* Effect.zip(output, child.exitCode).pipe(
+      Effect.timeoutFail({
+        duration: timeout,
+        onTimeout: () => fail("Timeout", `did not end within ${Duration.format(timeout)}`)
+      }),
+      // Not with SIGTERM, which it may ignore.
+      Effect.onError(() => Effect.ignore(child.kill("SIGKILL")))
+    )
     if (exitCode !== 0) return yield* fail("Failed", `ended with exit code ${exitCode}`)
-    const token = output.trim()
+    const token = text.trim()
     return /^[\x21-\x7e]+$/.test(token) && token.length <= MAX_OUTPUT_CHARACTERS
       ? Redacted.make(token)
       : yield* fail("NoToken", "printed no token: one line of visible ASCII")
@@ -97,10 +123,6 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     Effect.catchTags({
       BadArgument: () => fail("CannotRun", "cannot be run"),
       SystemError: (error) => fail("CannotRun", `cannot be run (${error.reason})`)
-    }),
-    Effect.timeoutFail({
-      duration: options.timeout ?? "5 seconds",
-      onTimeout: () => fail("Timeout", `did not end within ${Duration.format(options.timeout ?? "5 seconds")}`)
     })
   )
 }

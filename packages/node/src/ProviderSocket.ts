@@ -10,6 +10,7 @@ import type { TaskId } from "@agent-identity/core/TaskId"
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Socket from "@effect/platform/Socket"
+import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -104,7 +105,7 @@ export const make = (
     const auth = yield* RunAuth.RunAuth
     const { headers } = yield* ProviderAuth.ProviderAuth
     const request = HttpClientRequest.get(url, { headers: options.headers ?? {} })
-    const shownUrl = url.replace(/[?#].*$/s, "").replace(/\/\/[^/]*@/, "//")
+    const shownUrl = showUrl(url)
     const fail = (reason: ProviderSocketError["reason"], detail: string, status?: number) =>
       new ProviderSocketError({ reason, url: shownUrl, detail, status })
 
@@ -144,11 +145,7 @@ export const make = (
 
       if (dialed.taskId !== undefined) {
         yield* Effect.forkScoped(Effect.gen(function*() {
-          yield* auth.replaced(dialed.taskId!)
-          dialed.end = yield* Effect.match(auth.current, {
-            onFailure: () => ({ code: RUN_ENDED, closeReason: "the run is over" }),
-            onSuccess: () => ({ code: TASK_REPLACED, closeReason: "the run's task was replaced" })
-          })
+          dialed.end = ENDS[yield* auth.replaced(dialed.taskId!)]
           socket.close(dialed.end.code, dialed.end.closeReason)
         }))
       }
@@ -173,13 +170,15 @@ export const make = (
       return new Socket.SocketGenericError({ reason: error.reason, cause })
     }
 
+    /** Dials, and dials once more for a task that was renewed. */
     const supervise = <E, R>(
-      run: Effect.Effect<void, Socket.SocketError | E, R>,
+      run: Effect.Effect<void, Socket.SocketError | HandlerFailure<E>, R>,
       dialedBefore: boolean
     ): Effect.Effect<void, Socket.SocketError | E, R> =>
       Effect.matchEffect(Effect.suspend(() => (dial = undefined, run)), {
         onSuccess: () => dial?.end === undefined ? Effect.void : Effect.fail(closeError(dial.end)),
         onFailure: (error): Effect.Effect<void, Socket.SocketError | E, R> => {
+          if (error instanceof HandlerFailure) return Effect.failCause(error.cause)
           const { end, opened, refusal, taskId } = dial ?? {}
           if (end !== undefined) {
             // Another one renewed the task while this one was still dialing.
@@ -187,7 +186,7 @@ export const make = (
               ? supervise(run, true)
               : Effect.fail(closeError(end))
           }
-          if (!Socket.isSocketError(error) || error.reason === "Close") return Effect.fail(error)
+          if (error.reason === "Close") return Effect.fail(error)
           const explained = explain(error)
           return taskId !== undefined && !dialedBefore && refusal?.status === 401 && Refusal.isTaskInvalid(refusal.json)
             ? Effect.flatMap(
@@ -200,8 +199,8 @@ export const make = (
 
     return Socket.Socket.of({
       [Socket.TypeId]: Socket.TypeId,
-      run: (handler, options) => supervise(socket.run(handler, options), false),
-      runRaw: (handler, options) => supervise(socket.runRaw(handler, options), false),
+      run: (handler, options) => supervise(socket.run(guard(handler), options), false),
+      runRaw: (handler, options) => supervise(socket.runRaw(guard(handler), options), false),
       writer: socket.writer
     })
   })
@@ -221,6 +220,34 @@ interface Dial {
   opened?: boolean
   refusal?: { readonly status: number; readonly json: unknown }
   end?: { readonly code: number; readonly closeReason: string }
+}
+
+/** What a handler failed with, apart from what the connection did. */
+class HandlerFailure<E> {
+  readonly cause: Cause.Cause<E>
+  constructor(cause: Cause.Cause<E>) {
+    this.cause = cause
+  }
+}
+
+const guard =
+  <Message, A, E, R>(handler: (message: Message) => Effect.Effect<A, E, R> | void) => (message: Message) => {
+    const handled = handler(message)
+    return Effect.isEffect(handled)
+      ? Effect.catchAllCause(handled, (cause) => Effect.fail(new HandlerFailure(cause)))
+      : undefined
+  }
+
+const ENDS = {
+  Replaced: { code: TASK_REPLACED, closeReason: "the run's task was replaced" },
+  Ended: { code: RUN_ENDED, closeReason: "the run is over" }
+}
+
+/** Without user information and query, in whatever form they are written. */
+const showUrl = (url: string): string => {
+  if (!URL.canParse(url)) return "a value that is no URL"
+  const { host, pathname, protocol } = new URL(url)
+  return `${protocol}//${host}${pathname}`
 }
 
 /** How long a server may take to answer a close. */

@@ -70,6 +70,35 @@ describe("AuthCommand", () => {
       assert.strictEqual(error.message, `"${process.execPath}" did not end within 300ms`)
     }))
 
+  it.live("ends a command that ignores being told to end", () =>
+    Effect.gen(function*() {
+      const stubborn = "process.on('SIGTERM', () => {}); setTimeout(() => {}, 20000); console.log('here')"
+      const began = performance.now()
+      const error = yield* Effect.flip(Effect.flatten(AuthCommand.make({ ...node(stubborn), timeout: "500 millis" })))
+      assert.strictEqual(error.reason, "Timeout")
+      assert.isBelow(performance.now() - began, 10_000)
+    }), 30_000)
+
+  it.live("fails for all who wait by one run", () =>
+    Effect.gen(function*() {
+      const token = yield* AuthCommand.make({ ...node("setTimeout(() => {}, 60000)"), timeout: "500 millis" })
+      const began = performance.now()
+      const errors = yield* Effect.all(Array.from({ length: 20 }, () => Effect.flip(token)), {
+        concurrency: "unbounded"
+      })
+      assert.isTrue(errors.every(({ reason }) => reason === "Timeout"))
+      assert.isBelow(performance.now() - began, 5_000)
+    }), 30_000)
+
+  it.live("waits for no command that complains at length, or reads its input to the end", () =>
+    Effect.gen(function*() {
+      const complaining = "process.stderr.write('x'.repeat(1e6), () => console.log('token'))"
+      const reading = "process.stdin.resume().on('end', () => console.log('token'))"
+      for (const script of [complaining, reading]) {
+        assert.strictEqual(Redacted.value(yield* Effect.flatten(AuthCommand.make(node(script)))), "token")
+      }
+    }), 30_000)
+
   it.effect("is the token of a provider's requests", () =>
     Effect.gen(function*() {
       const authCommand = yield* AuthCommand.make(node("console.log('printed-token')"))

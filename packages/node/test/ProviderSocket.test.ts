@@ -270,6 +270,15 @@ describe("ProviderSocket", () => {
         const nobody = yield* failure("ws://127.0.0.1:1/")
         assert.strictEqual(nobody.message, "No WebSocket to ws://127.0.0.1:1/: the connection failed (ECONNREFUSED)")
         assert.strictEqual((yield* failure("http://[")).reason, "Transport")
+        for (
+          const hidden of [
+            "ws://user:SECRET@127.0.0.1:1/x",
+            "ws:user:SECRET@127.0.0.1:1/x",
+            "ws:\\\\user:SECRET@127.0.0.1:1/x"
+          ]
+        ) {
+          assert.strictEqual((yield* failure(hidden)).url, "ws://127.0.0.1:1/x")
+        }
       }).pipe(Effect.provide(layerRun(origin)))
     }))
 
@@ -298,6 +307,9 @@ describe("ProviderSocket", () => {
         assert.strictEqual(yield* Queue.take(closes), 1000)
         const { fiber, next } = yield* listen(socket)
         yield* next
+        const own = new Socket.SocketGenericError({ reason: "Write", cause: "the app's own" })
+        assert.strictEqual(yield* Effect.flip((yield* ProviderSocket.make(url)).runRaw(() => Effect.fail(own))), own)
+        assert.strictEqual(yield* Queue.take(closes), 1000)
         yield* Fiber.interrupt(fiber)
         assert.strictEqual(yield* Queue.take(closes), 1000)
       }).pipe(Effect.provide(layerRun(origin)))

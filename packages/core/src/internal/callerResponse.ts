@@ -5,6 +5,7 @@ import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import * as Effect from "effect/Effect"
 import * as Inspectable from "effect/Inspectable"
+import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 
 /** @internal */
@@ -17,9 +18,9 @@ export const make = (
 export const mapError = <E>(request: HttpClientRequest.HttpClientRequest, error: E): E => {
   if (!HttpClientError.isHttpClientError(error)) return error
   return (error._tag === "RequestError"
-    ? new HttpClientError.RequestError({ ...details(error), request, reason: error.reason })
+    ? new HttpClientError.RequestError({ ...details(request, error), request, reason: error.reason })
     : new HttpClientError.ResponseError({
-      ...details(error),
+      ...details(request, error),
       request,
       reason: error.reason,
       response: make(request, error.response)
@@ -36,16 +37,27 @@ export const statusError = <E>(
   response: HttpClientResponse.HttpClientResponse
 ): E =>
   new HttpClientError.ResponseError({
-    ...details(error),
+    ...details(response.request, error),
     request: response.request,
     reason: error.reason,
     response
   }) as E & HttpClientError.ResponseError
 
-const details = (error: HttpClientError.HttpClientError) => ({
-  ...(error.cause === undefined ? undefined : { cause: error.cause }),
+const details = (request: HttpClientRequest.HttpClientRequest, error: HttpClientError.HttpClientError) => ({
+  ...(error.cause === undefined ? undefined : { cause: clean(request, error.cause) }),
   ...(error.description === undefined ? undefined : { description: error.description })
 })
+
+/** A cause or a defect, which may hold the signed request too: where another error does, only its text is left. @internal */
+export const clean = (request: HttpClientRequest.HttpClientRequest, cause: unknown): unknown => {
+  if (HttpClientError.isHttpClientError(cause)) return mapError(request, cause)
+  let inner = cause
+  for (let depth = 0; depth < 8 && Predicate.hasProperty(inner, "cause"); depth++) {
+    inner = inner.cause
+    if (HttpClientError.isHttpClientError(inner)) return new Error(cause instanceof Error ? cause.message : "an error")
+  }
+  return cause
+}
 
 class CallerResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
   readonly [HttpIncomingMessage.TypeId]: HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
@@ -105,7 +117,7 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
 
   #ownError(error: HttpClientError.ResponseError): HttpClientError.ResponseError {
     return new HttpClientError.ResponseError({
-      ...details(error),
+      ...details(this.request, error),
       request: this.request,
       reason: error.reason,
       response: this

@@ -31,7 +31,7 @@ export const send = (
   client: HttpClient.HttpClient,
   request: HttpClientRequest.HttpClientRequest
 ): Effect.Effect<Answer, HttpClientError.HttpClientError> =>
-  Effect.flatMap(fetchOptions(client), (options) => withoutRedirects(client.execute(request), options)).pipe(
+  execute(client, request, "manual").pipe(
     // A client that was made to fail on a status has an answer all the same.
     Effect.catchIf(
       (error) => error._tag === "ResponseError" && error.reason === "StatusCode",
@@ -47,22 +47,40 @@ export const send = (
     Effect.interruptible
   )
 
-/** `fetch` follows redirects by itself and takes custom headers along; the other transports do not. @internal */
-export const withoutRedirects = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  options: RequestInit | undefined
-): Effect.Effect<A, E, R> =>
-  Effect.mapInputContext(effect, (context: Context.Context<R>) => {
-    const init = Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit))
-    return Context.add(context, FetchHttpClient.RequestInit, { ...options, ...init, redirect: "manual" })
+/**
+ * Executes a request. `fetch` follows redirects by itself and takes custom headers along, the other transports do not:
+ * `manual` tells it not to. Options of `fetch` that are given to a call take the place of those of the client's own layer,
+ * a proxy among them, so these are put below.
+ * @internal
+ */
+export const execute = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  request: HttpClientRequest.HttpClientRequest,
+  redirects: "manual" | "as told"
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>
+  Effect.contextWithEffect((context: Context.Context<R>) => {
+    const given = Context.getOption(context as Context.Context<never>, FetchHttpClient.RequestInit)
+    if (redirects === "as told" && Option.isNone(given)) return client.execute(request)
+    return Effect.flatMap(
+      fetchOptions(client),
+      (options) =>
+        Effect.mapInputContext(
+          client.execute(request),
+          (context: Context.Context<R>) =>
+            Context.add(context, FetchHttpClient.RequestInit, {
+              ...options,
+              ...Option.getOrUndefined(given),
+              ...(redirects === "manual" ? { redirect: "manual" } : undefined)
+            })
+        )
+    )
   })
 
 /**
  * The options of `fetch` that the client's own layer was given, a proxy among them: ours would take their place. Only
  * what runs inside of the client sees them, so a request is begun and interrupted before it is sent.
- * @internal
  */
-export const fetchOptions = <E, R>(
+const fetchOptions = <E, R>(
   client: HttpClient.HttpClient.With<E, R>
 ): Effect.Effect<RequestInit | undefined, never, R> =>
   Effect.suspend(() => {
@@ -72,8 +90,17 @@ export const fetchOptions = <E, R>(
         learned.set(client, Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit)))
         return Effect.interrupt
       }))
-    return Effect.map(Effect.exit(probe.get("http://localhost/")), () =>
-      learned.get(client))
+    const asked = Effect.mapInputContext(
+      probe.get("http://localhost/"),
+      // Those of this call would hide the layer's.
+      (context: Context.Context<R>) =>
+        Context.omit(FetchHttpClient.RequestInit)(context) as Context.Context<R>
+    )
+    return Effect.map(Effect.exit(asked), () => {
+      const options = learned.get(client)
+      learned.set(client, options)
+      return options
+    })
   })
 
 const learned = new WeakMap<object, RequestInit | undefined>()

@@ -28,68 +28,72 @@ export const json = (
     : Effect.succeed([undefined, response])
 
 const read = (response: HttpClientResponse.HttpClientResponse) =>
-  Effect.gen(function*() {
-    let chunks: Array<Uint8Array> = []
-    let length = 0
-    let limit = Http.MAX_BODY_BYTES
-    let end: Exit.Exit<void, HttpClientError.ResponseError> | undefined
-    const known = yield* Deferred.make<void>()
-    const something = Effect.unsafeMakeLatch(false)
-    const room = Effect.unsafeMakeLatch(true)
+  // Between the fork and whoever ends it nothing is interrupted.
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      let chunks: Array<Uint8Array> = []
+      let length = 0
+      let limit = Http.MAX_BODY_BYTES
+      let end: Exit.Exit<void, HttpClientError.ResponseError> | undefined
+      const known = yield* Deferred.make<void>()
+      const something = Effect.unsafeMakeLatch(false)
+      const room = Effect.unsafeMakeLatch(true)
 
-    // One fiber reads it from start to end, however long anybody waits: no chunk is lost to an interruption.
-    const reading = yield* response.stream.pipe(
-      Stream.runForEachChunk((taken) => {
-        for (const chunk of taken) {
-          chunks.push(chunk)
-          length += chunk.length
-        }
-        something.unsafeOpen()
-        if (length <= limit) return Effect.void
-        room.unsafeClose()
-        return Effect.zipRight(Deferred.succeed(known, undefined), room.await)
-      }),
-      // `fetch` has no body at all where others have an empty one.
-      Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void),
-      Effect.onExit((exit) => {
-        end = exit
-        something.unsafeOpen()
-        return Deferred.succeed(known, undefined)
-      }),
-      Effect.forkDaemon
-    )
-    const abandon = Fiber.interruptFork(reading)
-    yield* Effect.onInterrupt(Effect.timeoutOption(Deferred.await(known), "5 seconds"), () => abandon)
+      // One fiber reads it from start to end, however long anybody waits: no chunk is lost to an interruption.
+      const reading = yield* response.stream.pipe(
+        Stream.runForEachChunk((taken) => {
+          for (const chunk of taken) {
+            chunks.push(chunk)
+            length += chunk.length
+          }
+          something.unsafeOpen()
+          if (length <= limit) return Effect.void
+          room.unsafeClose()
+          return Effect.zipRight(Deferred.succeed(known, undefined), room.await)
+        }),
+        // `fetch` has no body at all where others have an empty one.
+        Effect.catchIf((error) => error.reason === "EmptyBody", () => Effect.void),
+        Effect.onExit((exit) => {
+          end = exit
+          something.unsafeOpen()
+          return Deferred.succeed(known, undefined)
+        }),
+        Effect.interruptible,
+        Effect.forkDaemon
+      )
+      const abandon = Fiber.interruptFork(reading)
+      yield* Effect.onInterrupt(restore(Effect.timeoutOption(Deferred.await(known), "5 seconds")), () => abandon)
 
-    if (end !== undefined && Exit.isSuccess(end)) {
-      const body = Http.join(chunks)
-      return [
-        body.complete ? Text.parseJson(Text.fromUtf8(body.body) ?? "") : undefined,
-        new WholeResponse(response, Stream.fromChunk(Chunk.unsafeFromArray(chunks)))
-      ] as const
-    }
-    // From here on whoever reads the answer sets the pace.
-    limit = -1
-    const next: Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<HttpClientError.ResponseError>> = Effect.suspend(
-      () => {
-        if (chunks.length > 0) {
-          const taken = chunks
-          chunks = []
-          room.unsafeOpen()
-          return Effect.succeed(Chunk.unsafeFromArray(taken))
-        }
-        if (end !== undefined) {
-          return Exit.isSuccess(end)
-            ? Effect.fail(Option.none())
-            : Effect.failCause(Cause.map(end.cause, Option.some))
-        }
-        something.unsafeClose()
-        return Effect.zipRight(something.await, next)
+      if (end !== undefined && Exit.isSuccess(end)) {
+        const body = Http.join(chunks)
+        return [
+          body.complete ? Text.parseJson(Text.fromUtf8(body.body) ?? "") : undefined,
+          new WholeResponse(response, Stream.fromChunk(Chunk.unsafeFromArray(chunks)))
+        ] as const
       }
-    )
-    const rest = Stream.ensuring(Stream.repeatEffectChunkOption(next), abandon)
-    return [undefined, abandonWhenForgotten(new WholeResponse(response, rest), abandon)] as const
-  })
+      // From here on whoever reads the answer sets the pace.
+      limit = -1
+      const next: Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<HttpClientError.ResponseError>> = Effect.suspend(
+        () => {
+          if (chunks.length > 0) {
+            const taken = chunks
+            chunks = []
+            room.unsafeOpen()
+            return Effect.succeed(Chunk.unsafeFromArray(taken))
+          }
+          if (end !== undefined) {
+            return Exit.isSuccess(end)
+              ? Effect.fail(Option.none())
+              : Effect.failCause(Cause.map(end.cause, Option.some))
+          }
+          something.unsafeClose()
+          return Effect.zipRight(something.await, next)
+        }
+      )
+      const rest = Stream.ensuring(Stream.repeatEffectChunkOption(next), abandon)
+      return [undefined, abandonWhenForgotten(new WholeResponse(response, rest), abandon)] as const
+    })
+  )
 
 /** As platform does with an answer that nobody reads: its connection is given back once it is garbage. */
 const abandonWhenForgotten = (whole: WholeResponse, abandon: Effect.Effect<void>): WholeResponse => {

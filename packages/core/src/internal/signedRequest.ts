@@ -24,8 +24,7 @@ export const send = <E, R>(
 ): Effect.Effect<Answer<E>, E, R> => {
   const signed = Http.inPlaceOf(request, HttpClientRequest.setHeaders(request, headersOf(credential)))
   signedRequests.add(signed)
-  return Http.fetchOptions(client).pipe(
-    Effect.flatMap((options) => Http.withoutRedirects(client.execute(signed), options)),
+  return Http.execute(client, signed, "manual").pipe(
     Effect.annotateSpans(RunAuth.attributes(RunAuth.sent(credential))),
     Effect.matchEffect({
       onFailure: (error): Effect.Effect<Answer<E>, E> =>
@@ -34,7 +33,7 @@ export const send = <E, R>(
           : Effect.fail(CallerResponse.mapError(request, error)),
       onSuccess: (response) => Effect.succeed({ response, failure: undefined })
     }),
-    Effect.catchAllDefect((defect) => Effect.die(CallerResponse.mapError(request, defect)))
+    Effect.catchAllDefect((defect) => Effect.die(CallerResponse.clean(request, defect)))
   )
 }
 
@@ -44,7 +43,7 @@ export const sendPlain = <E, R>(
   request: HttpClientRequest.HttpClientRequest,
   credential: RunAuth.None
 ) =>
-  client.execute(request).pipe(
+  Http.execute(client, request, "as told").pipe(
     Effect.annotateSpans(RunAuth.attributes(RunAuth.sent(credential))),
     Effect.map((response) => note(response, credential))
   )
