@@ -30,6 +30,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import { Clock, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { createServer } from "node:http"
+import type { Socket } from "node:net"
 import * as Admin from "./admin.ts"
 import { CommandError, type ServeOptions } from "./options.ts"
 import * as State from "./state.ts"
@@ -77,12 +78,28 @@ export const layer = (options: ServeOptions, print: (text: string) => Effect.Eff
     )
   })).pipe(
     Layer.provide(
-      NodeHttpServer.layer(() => createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }), {
-        port: options.port,
-        host: "127.0.0.1"
-      })
+      NodeHttpServer.layer(makeServer, { port: options.port, host: "127.0.0.1" })
     )
   )
+
+/**
+ * Node waits at the end for every connection, and watches no time-outs any more: a client that stops in the middle of a
+ * request would keep the server for ever. What is not answered two seconds after the end is cut off.
+ */
+const makeServer = () => {
+  const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 })
+  const sockets = new Set<Socket>()
+  server.on("connection", (socket) => {
+    sockets.add(socket)
+    socket.once("close", () => sockets.delete(socket))
+  })
+  const close = server.close.bind(server)
+  server.close = (done) => {
+    setTimeout(() => sockets.forEach((socket) => socket.destroy()), 2000).unref()
+    return close(done)
+  }
+  return server
+}
 
 /** A line for each request. */
 const makeMiddleware = (print: (text: string) => Effect.Effect<void>) => {

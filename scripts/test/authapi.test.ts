@@ -8,6 +8,7 @@ import { ConfigProvider, Effect, Exit, Layer, Option, Redacted, Scope } from "ef
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import * as Http from "node:http"
+import * as Net from "node:net"
 import { inject } from "vitest"
 import { parse, type ServeOptions } from "../authapi/options.ts"
 import * as Server from "../authapi/server.ts"
@@ -344,6 +345,10 @@ describe("authapi", () => {
       const mint = yield* runCommand(folder, "mint", "--port", port, "--runtime-id", "agent-1")
       assert.match(mint.stdout, /^eyJ[\w-]+\.[\w-]+\.[\w-]+\n$/)
       assert.match(output(), /\d\d:\d\d:\d\d POST \/admin\/mint -> 200 in \d+ ms\n/)
+      // Somebody who stops in the middle of a request does not keep it.
+      const slow = Net.connect(Number(port), "127.0.0.1").on("error", () => undefined)
+      slow.write("POST /api/accounts/v1/agent/register HTTP/1.1\r\nHost: x\r\n")
+      yield* Effect.sleep("200 millis")
       server.kill("SIGTERM")
       const [code] = yield* Effect.promise(() => once(server, "exit"))
       assert.include([0, 130, 143], code)

@@ -256,7 +256,8 @@ const makeReplays = (capacity: number, skew: number) => {
         if (seen.size >= capacity) {
           for (const [old, at] of seen) if (AgentSignature.isStale(at, now, skew)) seen.delete(old)
         }
-        const isNew = !seen.has(signature) && seen.size < capacity
+        // A slow directory may have answered after the skew was over: it may be forgotten by now that it was seen.
+        const isNew = !AgentSignature.isStale(signedAt, now, skew) && !seen.has(signature) && seen.size < capacity
         if (isNew) seen.set(signature, signedAt)
         return Effect.succeed(isNew)
       })

@@ -173,7 +173,10 @@ export class AgentGroup extends HttpApiGroup.make("agent")
       .addError(Unauthorized)
       .addError(TooManyRequests)
       .addError(Unavailable)
-      .annotate(OpenApi.Description, "Registers a new agent. Wants a bearer token in Authorization.")
+      .annotate(
+        OpenApi.Description,
+        "Registers an agent. Wants a bearer token in Authorization. The same key of the same owner is the same agent."
+      )
   )
   .add(
     HttpApiEndpoint.post(

@@ -85,7 +85,7 @@ export const layerWith = (
                 Effect.tap(AgentKey.fromSshPublicKey(payload.agent_public_key), signing.importPublicKey),
                 () => badRequest("agent_public_key is no OpenSSH line of an Ed25519 key that can verify")
               )
-              const agentRuntimeId = AgentRuntimeId.make(`agent-${globalThis.crypto.randomUUID()}`)
+              const agentRuntimeId = yield* idOf(owner, publicKey)
               yield* directory.putAgent({ agentRuntimeId, publicKey, owner })
               return { agent_runtime_id: agentRuntimeId }
             }).pipe(Effect.catchAll(answer)))
@@ -163,6 +163,21 @@ const readBody = <A, I>(request: HttpServerRequest.HttpServerRequest, schema: Sc
 /** The address of whoever is connected: behind a proxy that is the proxy. */
 const addressOf = (request: HttpServerRequest.HttpServerRequest): string =>
   Option.getOrElse(request.remoteAddress, () => "unknown")
+
+/**
+ * The same for the same key of the same owner: whoever has lost an answer, or has died before it was kept, asks again
+ * and has made no second agent. An id by itself is no secret, and tells neither of the two.
+ */
+const idOf = (owner: string, publicKey: Uint8Array) =>
+  Effect.map(
+    Effect.promise(() =>
+      globalThis.crypto.subtle.digest(
+        "SHA-256",
+        new TextEncoder().encode(JSON.stringify(["agent", owner, Encoding.encodeBase64(publicKey)]))
+      )
+    ),
+    (digest) => AgentRuntimeId.make(`agent-${Encoding.encodeHex(new Uint8Array(digest)).slice(0, 32)}`)
+  )
 
 /** Standard base64 in its one spelling. */
 const decodeSignature = (text: string) =>

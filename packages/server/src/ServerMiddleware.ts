@@ -72,12 +72,17 @@ export const guardUpgrade = <E, R>(
 ): HttpApp.Default<E, R | HttpServerRequest.HttpServerRequest> =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, source }) => {
     if (headers.upgrade !== undefined && Predicate.hasProperty(source, "socket")) {
-      ;(source.socket as EventEmitter | undefined)?.on?.("error", () => undefined)
+      const socket = source.socket as EventEmitter | undefined
+      // Once a connection: the header alone is no upgrade, and may come with any number of requests.
+      if (socket?.listeners?.("error").includes(ignore) === false) socket.on?.("error", ignore)
     }
     return app
   })
 
+const ignore = () => undefined
+
 interface EventEmitter {
+  readonly listeners?: (event: "error") => ReadonlyArray<unknown>
   readonly on?: (event: "error", listener: () => void) => unknown
 }
 

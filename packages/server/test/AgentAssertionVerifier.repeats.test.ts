@@ -3,7 +3,7 @@ import { NodeSigning } from "@agent-identity/node"
 import { AgentAssertionVerifier, AgentDirectory, AgentDirectoryCache } from "@agent-identity/server"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Layer, TestClock } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer, TestClock } from "effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 
@@ -212,6 +212,30 @@ describe("revocation under load", () => {
       assert.strictEqual(wrong, 0)
       assert.isAbove(accepted, 0)
       assert.isBelow(accepted, 10_000)
+    }).pipe(Effect.provide(over())))
+})
+
+describe("a slow directory", () => {
+  it.effect("lets no assertion through a second time whose time is over meanwhile", () =>
+    Effect.gen(function*() {
+      const directory = yield* AgentDirectory.AgentDirectory
+      const slow: AgentDirectory.Service = {
+        ...directory,
+        findAgent: (id) => Effect.delay(directory.findAgent(id), "5 seconds")
+      }
+      const verifier = yield* Effect.provideService(
+        AgentAssertionVerifier.make({ repeats: "refuse", capacity: 1 }),
+        AgentDirectory.AgentDirectory,
+        slow
+      )
+      const { header } = yield* sign()
+      const first = yield* Effect.fork(verifier.verify(header))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(first)
+      yield* TestClock.adjust("295 seconds")
+      const again = yield* Effect.fork(Effect.exit(verifier.verify(header)))
+      yield* TestClock.adjust("5 seconds")
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(again)))
     }).pipe(Effect.provide(over())))
 })
 

@@ -344,13 +344,32 @@ describe("the registration of an agent", () => {
       }).pipe(Effect.provide(Registering())))
   }
 
-  it.effect("makes two agents of two registrations with one key, and tells their signatures apart", () =>
+  it.effect("makes one agent of a key however often its owner asks", () =>
+    Effect.gen(function*() {
+      const { line, privateKey, signer } = yield* newKey
+      const ask = request("POST", REGISTER_AGENT, {
+        token: tokens.alice,
+        body: agentRegistration({ agent_public_key: line })
+      })
+      const [first, second] = yield* Effect.all([ask, ask])
+      assert.deepStrictEqual(second.body, first.body)
+      const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make(first.body!.agent_runtime_id as string)
+      const { status } = yield* registerTask({ agentRuntimeId, privateKey, signer })
+      assert.strictEqual(status, 200)
+      const other = yield* request("POST", REGISTER_AGENT, {
+        token: tokens.alice,
+        body: agentRegistration({ agent_public_key: (yield* newKey).line })
+      })
+      assert.notDeepEqual(other.body, first.body)
+    }).pipe(Effect.provide(Registering())))
+
+  it.effect("makes two agents of one key for two owners, and tells their signatures apart", () =>
     Effect.gen(function*() {
       const { line, privateKey, signer } = yield* newKey
       const body = agentRegistration({ agent_public_key: line })
-      const answers = yield* Effect.replicateEffect(
-        request("POST", REGISTER_AGENT, { token: tokens.alice, body }),
-        2
+      const answers = yield* Effect.forEach(
+        [tokens.alice, tokens.bob],
+        (token) => request("POST", REGISTER_AGENT, { token, body })
       )
       const ids = answers.map((_) => AgentRuntimeId.AgentRuntimeId.make(_.body!.agent_runtime_id as string))
       assert.notStrictEqual(ids[0], ids[1])

@@ -408,7 +408,7 @@ describe("the clock of a client", () => {
 })
 
 describe("200 registrations at once", () => {
-  it.effect("of tasks get 200 tasks, and of agents 200 agents", () =>
+  it.effect("of tasks get 200 tasks, and of one key 1 agent", () =>
     Effect.gen(function*() {
       const directory = yield* AgentDirectory.AgentDirectory
       const agent = yield* registerAgent()
@@ -432,7 +432,7 @@ describe("200 registrations at once", () => {
         bytesOf("POST", REGISTER_AGENT, { headers: asAlice, body: agentBody, last: true })
       )
       const agentIds = new Set(agents.map((_) => (_.body as { readonly agent_runtime_id: string }).agent_runtime_id))
-      assert.strictEqual(agentIds.size, 200)
+      assert.strictEqual(agentIds.size, 1)
       for (const id of agentIds) {
         assert.isTrue(Option.isSome(yield* directory.findAgent(AgentRuntimeId.AgentRuntimeId.make(id))))
       }

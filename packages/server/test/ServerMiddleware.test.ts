@@ -1,6 +1,13 @@
 import { NodeSigning } from "@agent-identity/node"
 import { RegistrationLimits, ServerMiddleware } from "@agent-identity/server"
-import { HttpClient, HttpLayerRouter, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import {
+  HttpClient,
+  HttpLayerRouter,
+  HttpRouter,
+  HttpServer,
+  HttpServerRequest,
+  HttpServerResponse
+} from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, HashMap, Layer, Logger, LogLevel, Option } from "effect"
@@ -235,4 +242,32 @@ describe("a connection that asks for an upgrade and breaks", () => {
         Layer.provideMerge(NodeHttpServer.layerTest)
       )
     )))
+
+  it.live("is listened to once, however many of its requests have the header", () => {
+    const counts: Array<number> = []
+    const app = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ source }) => {
+      counts.push((source as unknown as { readonly socket: Net.Socket }).socket.listenerCount("error"))
+      return HttpServerResponse.empty()
+    })
+    return Effect.gen(function*() {
+      const port = yield* portOf
+      yield* Effect.async<void>((resume) => {
+        // Without `Connection: Upgrade` it is an ordinary request.
+        const socket = Net.connect(port, "127.0.0.1", () => {
+          socket.write("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n".repeat(20))
+        })
+        let answers = 0
+        socket.on("data", (chunk) => {
+          answers += String(chunk).split("HTTP/1.1 204").length - 1
+          if (answers === 20) resume(Effect.void)
+        })
+        socket.on("close", () => resume(Effect.void))
+        return Effect.sync(() => socket.destroy())
+      })
+      assert.strictEqual(counts.length, 20)
+      assert.strictEqual(counts.at(-1), counts[0])
+    }).pipe(Effect.provide(
+      HttpServer.serve(ServerMiddleware.guardUpgrade(app)).pipe(Layer.provideMerge(NodeHttpServer.layerTest))
+    ))
+  })
 })
