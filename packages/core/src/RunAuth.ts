@@ -10,10 +10,14 @@ import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as AgentAssertion from "./AgentAssertion.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
+import * as AgentProvisioning from "./AgentProvisioning.ts"
 import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as ChatGptLogin from "./ChatGptLogin.ts"
+import * as CredentialStore from "./CredentialStore.ts"
 import * as Telemetry from "./internal/telemetry.ts"
 import * as RunTask from "./RunTask.ts"
 import type { TaskId } from "./TaskId.ts"
+import type * as TaskRegistration from "./TaskRegistration.ts"
 
 /**
  * The run's identity.
@@ -136,13 +140,65 @@ export const layer: Layer.Layer<
   )
 
 /**
+ * What a ChatGPT login makes of a run: the assertion of its agent, where the policy allows one; the login's own token, for
+ * the whole run, where it does not or the AuthAPI is unavailable. Whatever else is wrong is an error, a refusal above all.
+ *
+ * The token is the one that the login has at each request. Nothing is sent once the login is another account's.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerChatGpt: Layer.Layer<
+  RunAuth,
+  AgentProvisioning.AgentProvisioningError | TaskRegistration.TaskRegistrationError,
+  AgentProvisioning.AgentProvisioning | ChatGptLogin.ChatGptLogin
+> = Layer.scoped(
+  RunAuth,
+  Effect.gen(function*() {
+    const login = yield* ChatGptLogin.ChatGptLogin
+    const { binding } = yield* Effect.mapError(login.current, AgentProvisioning.noLogin)
+    const assertion = layer.pipe(
+      Layer.provide(AgentAssertion.layer),
+      Layer.provide(RunTask.layer),
+      Layer.provide(AgentProvisioning.layerAgent)
+    )
+    return yield* Effect.map(Layer.build(assertion), (context) => Context.get(context, RunAuth)).pipe(
+      Effect.catchIf(
+        (error) => error._tag === "AgentProvisioningError" ? error.fallback : error.retryable,
+        (error) =>
+          Effect.as(
+            Effect.logWarning("This run sends the login's bearer token instead of an assertion", error),
+            bearerOf(login, binding, error.message)
+          )
+      )
+    )
+  })
+)
+
+const bearerOf = (login: ChatGptLogin.Service, binding: CredentialStore.Binding, reason: string): Service =>
+  ofNoTask(Effect.match(login.current, {
+    onFailure: (error): None => ({ _tag: "None", reason: error.message }),
+    onSuccess: (login): Bearer | None =>
+      CredentialStore.sameBinding(login.binding, binding)
+        ? {
+          _tag: "Bearer",
+          token: login.accessToken,
+          account: { id: binding.accountId, fedramp: login.fedramp },
+          reason
+        }
+        : { _tag: "None", reason: "the login is another account's than when the run began" }
+  }))
+
+/**
  * The same at every request, of no task: a bearer token, or nothing.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (credential: Bearer | None): Service => ({
-  current: Effect.succeed(credential),
+export const make = (credential: Bearer | None): Service => ofNoTask(Effect.succeed(credential))
+
+const ofNoTask = (current: Effect.Effect<Bearer | None>): Service => ({
+  current,
   recover: () => Effect.succeedNone,
   replaced: () => Effect.never
 })

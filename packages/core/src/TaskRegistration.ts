@@ -3,9 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -18,11 +16,9 @@ import * as AgentIdentity from "./AgentIdentity.ts"
 import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import type { UrlDerivationError } from "./Environment.ts"
 import * as Base64 from "./internal/base64.ts"
-import * as Http from "./internal/http.ts"
-import * as Retry from "./internal/retry.ts"
+import * as Registering from "./internal/registering.ts"
 import * as Telemetry from "./internal/telemetry.ts"
 import * as Text from "./internal/text.ts"
-import * as Refusal from "./Refusal.ts"
 import * as SignedPayload from "./SignedPayload.ts"
 import type * as Signing from "./Signing.ts"
 import { TaskId } from "./TaskId.ts"
@@ -42,6 +38,8 @@ import * as UrlDerivation from "./UrlDerivation.ts"
  * - `InvalidResponse`: a 2xx without a task id that is allowed
  * - `SealedTaskId`: a task id that was sealed for another key, or damaged
  * - `AgentDeleted`: a 403 that says that the agent is no more; make a new agent
+ * - `StaleAuth`: the login that the agent was made for has ended or changed; nothing was kept
+ * - `Store`: the task could not be kept, or the one that is kept not be read
  *
  * @since 0.1.0
  * @category errors
@@ -59,7 +57,9 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
     "ResponseTooLarge",
     "InvalidResponse",
     "SealedTaskId",
-    "AgentDeleted"
+    "AgentDeleted",
+    "StaleAuth",
+    "Store"
   ),
   agentRuntimeId: Schema.String,
   url: Schema.String,
@@ -75,8 +75,7 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
    * @since 0.1.0
    */
   get retryable(): boolean {
-    return this.reason === "Transport" || this.reason === "Timeout" || this.reason === "Throttled" ||
-      (this.reason === "Status" && isRetryableStatus(this.status!))
+    return Registering.isRetryable(this)
   }
 
   /**
@@ -144,8 +143,8 @@ export const make: Effect.Effect<
     const fail = (
       reason: TaskRegistrationError["reason"],
       detail: string,
-      more?: { readonly status?: number; readonly body?: string; readonly retryAfterMillis?: number | undefined }
-    ) => new TaskRegistrationError({ reason, agentRuntimeId, url: url.href, detail, attempts, ...more })
+      more?: Partial<Registering.Failure>
+    ) => new TaskRegistrationError({ ...more, reason, agentRuntimeId, url: url.href, detail, attempts })
 
     const attempt = Effect.gen(function*() {
       const now = yield* Clock.currentTimeMillis
@@ -161,35 +160,10 @@ export const make: Effect.Effect<
         requestBody(signer, agentRuntimeId, timestamp),
         (error) => fail("SigningFailed", error.message)
       )
-      const answer = yield* Http.send(
-        client,
-        HttpClientRequest.post(url, {
-          body: HttpBody.unsafeJson(body),
-          headers: { accept: "application/json" }
-        })
-      ).pipe(
-        Effect.mapError((error) => fail("Transport", Http.transportDetail(error))),
-        Effect.timeoutFail({
-          duration: "30 seconds",
-          onTimeout: () => fail("Timeout", "no answer within 30 seconds; check the network and the AuthAPI base URL")
-        })
+      const answer = yield* Effect.mapError(
+        Registering.post(client, { url, body, secrets: [body.signature] }),
+        (failure) => fail(failure.reason, failure.detail, failure)
       )
-      if (answer.status < 200 || answer.status > 299) {
-        const retryAfterMillis = Http.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
-        const more = { status: answer.status, body: Http.excerpt(answer.body, [body.signature]), retryAfterMillis }
-        if (answer.status === 403 && Refusal.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
-          return yield* fail("AgentDeleted", "the agent has been deleted; make a new agent", more)
-        }
-        if (answer.status < 400) {
-          return yield* fail("Status", `status ${answer.status}, a redirect, and none is followed`, more)
-        }
-        return yield* (retryAfterMillis ?? 0) > Retry.MAX_RETRY_AFTER_MILLIS && isRetryableStatus(answer.status)
-          ? fail("Throttled", `status ${answer.status}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`, more)
-          : fail("Status", `status ${answer.status}`, more)
-      }
-      if (!answer.complete) {
-        return yield* fail("ResponseTooLarge", `the answer is larger than ${Http.MAX_BODY_BYTES} bytes`)
-      }
       const taskId = yield* Effect.mapError(
         readTaskId(signer, answer.body),
         (error) => fail(error.reason, error.detail, { status: answer.status })
@@ -197,14 +171,7 @@ export const make: Effect.Effect<
       return { taskId, registeredAt: yield* Clock.currentTimeMillis }
     })
 
-    return attempt.pipe(
-      Effect.retry(Retry.policy<TaskRegistrationError>()),
-      // Its waits too: a layer may be built where nothing is interrupted.
-      Effect.interruptible,
-      Effect.timeoutFail({
-        duration: "75 seconds",
-        onTimeout: () => fail("Timeout", "no task within 75 seconds over all attempts")
-      }),
+    return Registering.retrying(attempt, () => fail("Timeout", "no task within 75 seconds over all attempts")).pipe(
       Effect.tap(({ taskId }) => Effect.annotateCurrentSpan(Telemetry.attributes({ agentRuntimeId, taskId }))),
       Effect.tap(({ taskId }) => logRegistration(agentRuntimeId, taskId))
     )
@@ -325,5 +292,3 @@ const logRegistration = (agentRuntimeId: AgentRuntimeId, taskId: TaskId) =>
 const MEMBERS = ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"] as const
 
 const decodeTaskId = Schema.decodeUnknown(TaskId)
-
-const isRetryableStatus = (status: number): boolean => status === 429 || (status >= 500 && status < 600)

@@ -21,11 +21,27 @@ export * as AgentKey from "./AgentKey.ts"
 /**
  * @since 0.1.0
  */
+export * as AgentProvisioning from "./AgentProvisioning.ts"
+/**
+ * @since 0.1.0
+ */
+export * as AgentRegistration from "./AgentRegistration.ts"
+/**
+ * @since 0.1.0
+ */
 export * as AgentRuntimeId from "./AgentRuntimeId.ts"
 /**
  * @since 0.1.0
  */
 export * as AssertionHeader from "./AssertionHeader.ts"
+/**
+ * @since 0.1.0
+ */
+export * as ChatGptLogin from "./ChatGptLogin.ts"
+/**
+ * @since 0.1.0
+ */
+export * as CredentialStore from "./CredentialStore.ts"
 /**
  * @since 0.1.0
  */

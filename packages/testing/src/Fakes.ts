@@ -11,7 +11,11 @@ import * as AgentAssertion from "@agent-identity/core/AgentAssertion"
 import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as AgentIdentityJwt from "@agent-identity/core/AgentIdentityJwt"
 import * as AgentKey from "@agent-identity/core/AgentKey"
+import * as AgentProvisioning from "@agent-identity/core/AgentProvisioning"
+import * as AgentRegistration from "@agent-identity/core/AgentRegistration"
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import * as ChatGptLogin from "@agent-identity/core/ChatGptLogin"
+import * as CredentialStore from "@agent-identity/core/CredentialStore"
 import type * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
 import * as PlanType from "@agent-identity/core/PlanType"
@@ -235,6 +239,67 @@ export const layerTaskRegistration: Layer.Layer<TaskRegistration.TaskRegistratio
   }))
 
 /**
+ * Makes every key the agent `AGENT_RUNTIME_ID`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentRegistration: Layer.Layer<AgentRegistration.AgentRegistration> = Layer.succeed(
+  AgentRegistration.AgentRegistration,
+  { register: () => Effect.succeed(AgentRuntimeId.make(AGENT_RUNTIME_ID)) }
+)
+
+/**
+ * Agents in memory: the real store, none of them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCredentialStore: Layer.Layer<CredentialStore.CredentialStore> = CredentialStore.layerMemory
+
+/**
+ * The user `user-fake` of the account `account-fake`, logged in with the token `token-fake`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerChatGptLogin: Layer.Layer<ChatGptLogin.ChatGptLogin> = Layer.succeed(ChatGptLogin.ChatGptLogin, {
+  current: Effect.succeed({
+    binding: { accountId: AccountId.make("account-fake"), chatgptUserId: "user-fake" },
+    fedramp: false,
+    accessToken: Redacted.make("token-fake")
+  })
+})
+
+/**
+ * Has the fake agent for every login, with the tasks of the fake registration.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentProvisioning: Layer.Layer<AgentProvisioning.AgentProvisioning> = Layer.effect(
+  AgentProvisioning.AgentProvisioning,
+  Effect.gen(function*() {
+    const identity = yield* AgentIdentity.AgentIdentity
+    const tasks = yield* TaskRegistration.TaskRegistration
+    return { agent: Effect.succeed({ identity, tasks }) }
+  })
+).pipe(Layer.provide([layerAgentIdentity, layerTaskRegistration]))
+
+/**
+ * Has no agent, for this reason.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerAgentProvisioningFails = (
+  reason: AgentProvisioning.AgentProvisioningError["reason"]
+): Layer.Layer<AgentProvisioning.AgentProvisioning> =>
+  Layer.succeed(AgentProvisioning.AgentProvisioning, {
+    agent: new AgentProvisioning.AgentProvisioningError({ reason, detail: "a fake" })
+  })
+
+/**
  * A run with the task `task-1`; each renewal takes the next number.
  *
  * @since 0.1.0
@@ -325,6 +390,10 @@ export const layer: Layer.Layer<
   | AgentIdentityJwt.AgentIdentityJwt
   | AgentIdentity.AgentIdentity
   | UrlDerivation.UrlDerivation
+  | AgentRegistration.AgentRegistration
+  | CredentialStore.CredentialStore
+  | ChatGptLogin.ChatGptLogin
+  | AgentProvisioning.AgentProvisioning
   | TaskRegistration.TaskRegistration
   | Registrations
   | RunTask.RunTask
@@ -338,6 +407,10 @@ export const layer: Layer.Layer<
   Layer.provideMerge(Layer.mergeAll(
     layerAgentIdentity,
     layerUrlDerivation,
+    layerAgentRegistration,
+    layerCredentialStore,
+    layerChatGptLogin,
+    layerAgentProvisioning,
     layerTaskRegistration,
     layerSigning,
     layerJwks,

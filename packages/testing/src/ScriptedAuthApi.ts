@@ -23,6 +23,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Http from "node:http"
 
 /**
@@ -86,6 +87,14 @@ export class ScriptedAuthApi
 {}
 
 /**
+ * The bearer token that it registers new agents for.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const BEARER = "chatgpt-token"
+
+/**
  * The server with an empty directory in memory, and URLs that lead to it: the AuthAPI is at `/api/accounts`, first
  * party is `/backend-api/codex`, where nothing answers.
  *
@@ -135,7 +144,10 @@ export const layer: Layer.Layer<
 
   return HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
     Layer.provide(AuthApiHandlers.layer),
-    Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited]),
+    Layer.provide([
+      RegistrationBearer.layerTokens({ person: Redacted.make(BEARER) }),
+      RegistrationLimits.layerUnlimited
+    ]),
     Layer.provide(HttpLayerRouter.middleware(misbehave, { global: true })),
     (routes) =>
       HttpLayerRouter.serve(routes, {
