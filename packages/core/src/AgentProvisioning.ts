@@ -100,6 +100,8 @@ export interface Agent {
   readonly identity: AgentIdentity.Service
   /** Answers with the task that is kept, if it is not the stale one, and keeps every new one. */
   readonly tasks: TaskRegistration.Service
+  /** Takes the agent out of the store, so that the next run makes a new one. */
+  readonly forget: Effect.Effect<void>
 }
 
 /**
@@ -200,14 +202,13 @@ export const make = (options: Options): Effect.Effect<
       })
     }
 
-    /** A record whose agent is no more is in the way of a new one. */
-    const drop = (binding: CredentialStore.Binding, agentRuntimeId: AgentRuntimeId) =>
+    const forget = (binding: CredentialStore.Binding, agentRuntimeId: AgentRuntimeId) =>
       Effect.gen(function*() {
         const entry = yield* Effect.flatten(store.get(binding))
         if (entry.record.state === "key-made" || entry.record.agentRuntimeId !== agentRuntimeId) return
         yield* store.compareAndSwap(binding, Option.some(entry.version), Option.none())
         yield* Effect.annotateLogs(
-          Effect.logWarning("The agent of this login has been deleted: the next run will make a new one"),
+          Effect.logWarning("The agent of this login is forgotten: the next run makes a new one"),
           { agentRuntimeId }
         )
       }).pipe(Effect.ignore)
@@ -236,14 +237,14 @@ export const make = (options: Options): Effect.Effect<
         register: (task) =>
           kept.register(task).pipe(
             Effect.tapError((error) =>
-              error.reason === "AgentDeleted" ? drop(binding, identity.agentRuntimeId) : Effect.void
+              error.reason === "AgentDeleted" ? forget(binding, identity.agentRuntimeId) : Effect.void
             ),
             // The first task of a run is a part of provisioning; a renewal has a patience of its own.
             Effect.tapError((error) => Option.isNone(task) ? cooldown.begin(first, fromAuthApi(error)) : Effect.void),
             Effect.tap(cooldown.end(first))
           )
       }
-      return { identity, tasks }
+      return { identity, tasks, forget: forget(binding, identity.agentRuntimeId) }
     })
 
     return { agent: yield* SingleFlight.make(agent) }

@@ -116,7 +116,8 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
     const run: Policy = {
       classify: urls.classify,
       credential: Effect.mapError(auth.current, (cause) => ({ detail: cause.message, cause })),
-      recover: auth.recover
+      recover: auth.recover,
+      agentDeleted: auth.agentDeleted
     }
     return {
       authorize: (client) => authorizeWith(client, run),
@@ -134,7 +135,8 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
               : {
                 classify,
                 credential: yield* ProviderCredential.make(provider, resolution),
-                recover: () => Effect.succeedNone
+                recover: () => Effect.succeedNone,
+                agentDeleted: Effect.void
               }
           )
         }),
@@ -208,6 +210,7 @@ interface Policy {
   readonly classify: (url: URL) => Environment.Party
   readonly credential: Effect.Effect<RunAuth.Credential, { readonly detail: string; readonly cause?: RunTaskError }>
   readonly recover: RunAuth.Service["recover"]
+  readonly agentDeleted: RunAuth.Service["agentDeleted"]
 }
 
 const authorizeWith = <E, R>(
@@ -256,7 +259,10 @@ const execute = <E, R>(
       }
       return Effect.flatMap(Peek.json(response), ([json, whole]) => {
         if (response.status === 403 && Refusal.isAgentDeleted(json)) {
-          return refuse(target, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
+          return Effect.zipRight(
+            policy.agentDeleted,
+            refuse(target, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
+          )
         }
         const asItCame = SignedRequest.finish(request, { ...answer, response: whole }, credential)
         if (response.status !== 401 || !Refusal.isTaskInvalid(json) || refused !== undefined) return asItCame

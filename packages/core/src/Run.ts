@@ -7,6 +7,8 @@ import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Layer from "effect/Layer"
 import * as AgentAssertion from "./AgentAssertion.ts"
 import type * as AgentIdentity from "./AgentIdentity.ts"
+import type { AgentProvisioning, AgentProvisioningError } from "./AgentProvisioning.ts"
+import type { ChatGptLogin } from "./ChatGptLogin.ts"
 import type { UrlDerivationError } from "./Environment.ts"
 import * as ProviderAuth from "./ProviderAuth.ts"
 import * as RunAuth from "./RunAuth.ts"
@@ -81,3 +83,19 @@ export const layer: Layer.Layer<
   TaskRegistration.TaskRegistrationError | UrlDerivationError,
   AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
 > = Layer.provideMerge(layerWithRegistration, TaskRegistration.layer)
+
+/**
+ * A run of a ChatGPT login: `RunAuth.layerChatGpt`, and the client that sends what it says. One build is one run, as for
+ * `layer`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerChatGpt: Layer.Layer<
+  RunAuth.RunAuth | ProviderAuth.ProviderAuth | HttpClient.HttpClient,
+  AgentProvisioningError | TaskRegistration.TaskRegistrationError,
+  AgentProvisioning | ChatGptLogin | UrlDerivation.UrlDerivation | HttpClient.HttpClient
+> = ProviderAuth.layerHttpClient.pipe(
+  Layer.provideMerge(ProviderAuth.layer),
+  Layer.provideMerge(RunAuth.layerChatGpt)
+)

@@ -17,7 +17,7 @@ import * as CredentialStore from "./CredentialStore.ts"
 import * as Telemetry from "./internal/telemetry.ts"
 import * as RunTask from "./RunTask.ts"
 import type { TaskId } from "./TaskId.ts"
-import type * as TaskRegistration from "./TaskRegistration.ts"
+import * as TaskRegistration from "./TaskRegistration.ts"
 
 /**
  * The run's identity.
@@ -100,6 +100,8 @@ export interface Service {
   readonly recover: (refused: TaskId) => Effect.Effect<Option.Option<TaskId>, RunTask.RunTaskError>
   /** Ends once this task is no longer the run's: `RunTask.replaced`. */
   readonly replaced: (taskId: TaskId) => Effect.Effect<"Replaced" | "Ended">
+  /** A server has said that the agent is no more: whoever keeps it can forget it. */
+  readonly agentDeleted: Effect.Effect<void>
 }
 
 /**
@@ -134,7 +136,8 @@ export const layer: Layer.Layer<
           account
         })),
         recover,
-        replaced
+        replaced,
+        agentDeleted: Effect.void
       }
     })
   )
@@ -156,13 +159,21 @@ export const layerChatGpt: Layer.Layer<
   RunAuth,
   Effect.gen(function*() {
     const login = yield* ChatGptLogin.ChatGptLogin
+    const provisioning = yield* AgentProvisioning.AgentProvisioning
     const { binding } = yield* Effect.mapError(login.current, AgentProvisioning.noLogin)
-    const assertion = layer.pipe(
-      Layer.provide(AgentAssertion.layer),
-      Layer.provide(RunTask.layer),
-      Layer.provide(AgentProvisioning.layerAgent)
-    )
-    return yield* Effect.map(Layer.build(assertion), (context) => Context.get(context, RunAuth)).pipe(
+    const assertion = Effect.gen(function*() {
+      const { forget, identity, tasks } = yield* provisioning.agent
+      const context = yield* Layer.build(layer.pipe(
+        Layer.provide(AgentAssertion.layer),
+        Layer.provide(RunTask.layer),
+        Layer.provide([
+          Layer.succeed(AgentIdentity.AgentIdentity, identity),
+          Layer.succeed(TaskRegistration.TaskRegistration, tasks)
+        ])
+      ))
+      return { ...Context.get(context, RunAuth), agentDeleted: forget }
+    })
+    return yield* assertion.pipe(
       Effect.catchIf(
         (error) => error._tag === "AgentProvisioningError" ? error.fallback : error.retryable,
         (error) =>
@@ -200,7 +211,8 @@ export const make = (credential: Bearer | None): Service => ofNoTask(Effect.succ
 const ofNoTask = (current: Effect.Effect<Bearer | None>): Service => ({
   current,
   recover: () => Effect.succeedNone,
-  replaced: () => Effect.never
+  replaced: () => Effect.never,
+  agentDeleted: Effect.void
 })
 
 /**

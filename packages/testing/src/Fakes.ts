@@ -282,7 +282,7 @@ export const layerAgentProvisioning: Layer.Layer<AgentProvisioning.AgentProvisio
   Effect.gen(function*() {
     const identity = yield* AgentIdentity.AgentIdentity
     const tasks = yield* TaskRegistration.TaskRegistration
-    return { agent: Effect.succeed({ identity, tasks }) }
+    return { agent: Effect.succeed({ identity, tasks, forget: Effect.void }) }
   })
 ).pipe(Layer.provide([layerAgentIdentity, layerTaskRegistration]))
 

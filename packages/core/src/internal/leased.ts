@@ -51,7 +51,7 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
       const now = yield* Clock.currentTimeMillis
       const lease = Option.getOrUndefined(record)?.lease
       if (lease !== undefined && lease.expiresAt > now && lease.expiresAt < now + LONGEST_LEASE_MILLIS) {
-        if (turn === 0) yield* Effect.logInfo("Waiting for another process, which is at work on the same agent")
+        if (turn === 5) yield* Effect.logInfo("Waiting for another process, which is at work on the same agent")
         yield* Effect.interruptible(Effect.sleep(yield* Random.nextRange(20, Math.min(500, 50 * 2 ** turn))))
         continue
       }
