@@ -3,7 +3,7 @@
  * middleware of HttpApi, both of which tell their caller who it is. It listens on a loopback port of its own choice and
  * keeps everything in memory.
  */
-import { AccountId, AgentKey, AgentRuntimeId, Signing, UrlDerivation } from "@agent-identity/core"
+import { AccountId, AgentKey, AgentRuntimeId, type Environment, Signing, UrlDerivation } from "@agent-identity/core"
 import {
   AgentAssertionVerifier,
   AgentAuthentication,
@@ -19,6 +19,7 @@ import {
   ServerMiddleware
 } from "@agent-identity/server"
 import {
+  FileSystem,
   HttpApi,
   HttpApiBuilder,
   HttpApiEndpoint,
@@ -29,7 +30,7 @@ import {
   HttpServerRequest
 } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Encoding, Layer, Redacted, Schema } from "effect"
 import { createServer } from "node:http"
 
 const Caller = Schema.Struct({ agent: Schema.String, task: Schema.String })
@@ -62,6 +63,42 @@ const Urls = Layer.unwrapEffect(HttpServer.addressFormattedWith((origin) =>
   }))
 ))
 
+const PERSONS_TOKEN = "token-of-a-person"
+
+/** A folder with an `auth.json` as the Codex client leaves it after a login with ChatGPT, until the scope closes. */
+export const makeLogin = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const folder = yield* fs.makeTempDirectoryScoped()
+  const claims = {
+    email: "person@example.com",
+    "https://api.openai.com/auth": {
+      chatgpt_account_id: "account-demo",
+      chatgpt_user_id: "user-demo",
+      chatgpt_plan_type: "pro"
+    }
+  }
+  const login = {
+    auth_mode: "chatgpt",
+    OPENAI_API_KEY: null,
+    tokens: {
+      id_token: `e30.${Encoding.encodeBase64Url(JSON.stringify(claims))}.`,
+      access_token: PERSONS_TOKEN,
+      refresh_token: "refresh-token",
+      account_id: "account-demo"
+    },
+    last_refresh: "2026-04-23T00:00:00Z"
+  }
+  yield* fs.writeFileString(`${folder}/auth.json`, JSON.stringify(login, null, 2), { mode: 0o600 })
+  return folder
+})
+
+/** What a client of the backend reads of its environment. */
+export const environmentOf = ({ authApi, jwks, providers }: Environment.Environment): Record<string, string> => ({
+  CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: authApi.href,
+  CODEX_AGENT_IDENTITY_JWKS_BASE_URL: new URL("/backend-api", jwks).href,
+  CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: providers.map(({ href }) => href).join(",")
+})
+
 /** The backend, with a line for each request. */
 export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
   const printRequests = HttpMiddleware.make((app) =>
@@ -75,7 +112,10 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
   return Layer.mergeAll(
     HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
       Layer.provide(AuthApiHandlers.layer),
-      Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
+      Layer.provide([
+        RegistrationBearer.layerTokens({ person: Redacted.make(PERSONS_TOKEN) }),
+        RegistrationLimits.layerUnlimited
+      ])
     ),
     ServerMiddleware.layerErrors,
     HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),

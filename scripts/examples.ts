@@ -7,8 +7,9 @@ import { NodeSigning } from "@agent-identity/node"
 import { AgentIdentityIssuer } from "@agent-identity/server"
 import { Command, FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Layer, Redacted, Stream } from "effect"
-import { Backend, makeAgent } from "../examples/backend.ts"
+import { Console, Effect, Layer, Option, Redacted, Stream } from "effect"
+import { Backend, environmentOf, makeAgent } from "../examples/backend.ts"
+import * as Postgres from "../packages/sql/test/postgres.ts"
 
 const prints: Record<string, ReadonlyArray<RegExp>> = {
   "01-one-run.ts": [
@@ -60,29 +61,46 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
     /^a stranger: 401, AgentAssertion error="missing_assertion"$/m,
     /^the agent: 200, "the notes of agent-demo"$/m
   ],
-  "16-directory-in-a-file.ts": [/^the task is still there$/m]
+  "16-directory-in-a-file.ts": [/^the task is still there$/m],
+  "17-opt-in.ts": [
+    /^Without opting in.*\n +sends +Bearer because .*JwtOnly/m,
+    /^The first run.*\n.*agent\/register -> 200\n(.*\n){2}.*task\/register -> 200\n(.*\n){3} +sends +Assertion.*\n.*\n +answer +200/m,
+    /^The second run.*\n +sends +Assertion.*\n +server.*models -> 200\n +answer +200 \{"agent":"(agent-\w+)","task":"(task-[\w-]+)"\}\n\nKept: \1 \2 of account-demo$/m
+  ],
+  "18-share-a-file.ts": [
+    /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){7}(?:.*\n)*8 processes: an agent, a task$/m
+  ],
+  "19-share-a-database.ts": [
+    /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){3}(?:.*\n)*4 machines: an agent, a task$/m
+  ]
 }
 
 /** What the examples read of their environment. */
 const makeEnvironment = Effect.gen(function*() {
   const { privateKey, token } = yield* makeAgent("agent-demo")
   const { jwks } = yield* AgentIdentityIssuer.AgentIdentityIssuer
-  const { authApi, providers } = (yield* UrlDerivation.UrlDerivation).environment
-  const bases = { authApi: authApi.href, jwks: new URL("/backend-api", authApi).href, provider: providers[0]!.href }
+  const { environment } = yield* UrlDerivation.UrlDerivation
+  const bases = environmentOf(environment)
   return {
     CODEX_ACCESS_TOKEN: Redacted.value(token),
-    CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: bases.authApi,
-    CODEX_AGENT_IDENTITY_JWKS_BASE_URL: bases.jwks,
-    CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: bases.provider,
+    ...bases,
     AGENT_RUNTIME_ID: "agent-demo",
     AGENT_PRIVATE_KEY: Redacted.value(privateKey),
-    AUTHAPI_BASE_URL: bases.authApi,
-    JWKS_BASE_URL: bases.jwks,
-    PROVIDER_BASE_URL: bases.provider,
+    AUTHAPI_BASE_URL: bases.CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL!,
+    JWKS_BASE_URL: bases.CODEX_AGENT_IDENTITY_JWKS_BASE_URL!,
+    PROVIDER_BASE_URL: bases.CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL!,
     JWKS_JSON: JSON.stringify(yield* jwks),
     GATEWAY_API_KEY: "key-of-the-environment"
   }
 })
+
+/** A database for the examples that want one, where this machine has PostgreSQL. */
+const database = Effect.acquireRelease(
+  Effect.option(Effect.tryPromise(Postgres.make)),
+  (server) => Option.isSome(server) ? Effect.promise(server.value.remove) : Effect.void
+).pipe(Effect.map(Option.map(({ url }) => ({ DATABASE_URL: url }))))
+
+const WANT_DATABASE = ["19-share-a-database.ts"]
 
 const runExample = (file: string, environment: Record<string, string>) =>
   Effect.gen(function*() {
@@ -105,11 +123,16 @@ const runExample = (file: string, environment: Record<string, string>) =>
 const program = Effect.gen(function*() {
   const files = yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readDirectory("examples"))
   const examples = files.filter((file) => /^\d\d-.*\.ts$/.test(file) && !file.endsWith(".test.ts")).sort()
-  const environment = yield* makeEnvironment
-  const passed = yield* Effect.forEach(examples, (file) => runExample(file, environment))
+  const postgres = yield* database
+  const environment = { ...yield* makeEnvironment, ...Option.getOrElse(postgres, () => ({})) }
+  const runnable = examples.filter((file) => Option.isSome(postgres) || !WANT_DATABASE.includes(file))
+  for (const file of examples) {
+    if (!runnable.includes(file)) yield* Console.log(`${file}: skipped, PostgreSQL does not run on this machine`)
+  }
+  const passed = yield* Effect.forEach(runnable, (file) => runExample(file, environment))
   yield* Console.log(`${passed.filter(Boolean).length} passed, ${passed.filter((_) => !_).length} failed`)
   process.exitCode = passed.every(Boolean) ? 0 : 1
-})
+}).pipe(Effect.scoped)
 
 program.pipe(
   Effect.provide(Backend.pipe(Layer.provideMerge(NodeSigning.layer), Layer.merge(NodeContext.layer))),

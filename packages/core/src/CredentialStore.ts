@@ -84,7 +84,7 @@ export const sameBinding = (left: Binding, right: Binding): boolean =>
  * @since 0.1.0
  * @category schemas
  */
-export const Lease = Schema.Struct({ holder: Schema.String, expiresAt: Schema.Number })
+export const Lease = Schema.Struct({ holder: Schema.String, expiresAt: Schema.Finite })
 
 const common = {
   /** Standard base64 of PKCS#8 DER: `AgentKey.toPkcs8`. */
@@ -109,7 +109,7 @@ export const AgentRecord = Schema.Union(
     state: Schema.Literal("ready"),
     agentRuntimeId: AgentRuntimeId,
     taskId: TaskId,
-    registeredAt: Schema.optional(Schema.Number),
+    registeredAt: Schema.optional(Schema.Finite),
     ...common
   })
 )

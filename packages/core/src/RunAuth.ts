@@ -176,11 +176,16 @@ export const layerChatGpt: Layer.Layer<
     return yield* assertion.pipe(
       Effect.catchIf(
         (error) => error._tag === "AgentProvisioningError" ? error.fallback : error.retryable,
-        (error) =>
-          Effect.as(
-            Effect.logWarning("This run sends the login's bearer token instead of an assertion", error),
-            bearerOf(login, binding, error.message)
+        (error) => {
+          const reason = error.message
+          const log = error._tag === "AgentProvisioningError" && error.reason === "NotAllowed"
+            ? Effect.logDebug
+            : Effect.logWarning
+          return log("This run sends the login's bearer token, and no assertion").pipe(
+            Effect.annotateLogs({ reason }),
+            Effect.as(bearerOf(login, binding, reason))
           )
+        }
       )
     )
   })

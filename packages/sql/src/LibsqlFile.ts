@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { CredentialStore } from "@agent-identity/core/CredentialStore"
 import type { AgentDirectory } from "@agent-identity/server/AgentDirectory"
 import * as LibsqlClient from "@effect/sql-libsql/LibsqlClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
@@ -20,6 +21,7 @@ import * as SerialClient from "./internal/serialClient.ts"
 import * as SqlFailure from "./internal/sqlFailure.ts"
 import type { MigrationsError } from "./Migrations.ts"
 import * as SqlAgentDirectory from "./SqlAgentDirectory.ts"
+import * as SqlCredentialStore from "./SqlCredentialStore.ts"
 
 /**
  * Why the file was not opened.
@@ -99,6 +101,26 @@ export const layerAgentDirectoryConfig = (
   config: Config.Config.Wrap<Options & SqlAgentDirectory.Options>
 ): Layer.Layer<AgentDirectory, LibsqlFileError | MigrationsError | ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerAgentDirectory))
+
+/**
+ * Agents in this file, for one process. Their keys lie there in the clear.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCredentialStore = (
+  options: Options & SqlCredentialStore.Options
+): Layer.Layer<CredentialStore, LibsqlFileError | MigrationsError> =>
+  Layer.provide(SqlCredentialStore.layerWith(options), layer(options))
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCredentialStoreConfig = (
+  config: Config.Config.Wrap<Options & SqlCredentialStore.Options>
+): Layer.Layer<CredentialStore, LibsqlFileError | MigrationsError | ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerCredentialStore))
 
 const open = (options: Options): Effect.Effect<Libsql.Client, LibsqlFileError, Scope.Scope> =>
   Effect.gen(function*() {

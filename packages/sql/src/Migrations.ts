@@ -84,6 +84,16 @@ const migrate = Migrator.make({})({
       )`
       yield* sql`CREATE INDEX agent_identity_tasks_agent ON agent_identity_tasks (agent_runtime_id)`
       yield* sql`CREATE INDEX agent_identity_tasks_expiry ON agent_identity_tasks (expires_at)`
+    }),
+    "2_credential_store": Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE agent_identity_credentials (
+        account_id TEXT NOT NULL,
+        chatgpt_user_id TEXT NOT NULL,
+        version TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (account_id, chatgpt_user_id)
+      )`
     })
   })
 })

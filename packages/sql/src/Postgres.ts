@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { CredentialStore } from "@agent-identity/core/CredentialStore"
 import type { AgentDirectory } from "@agent-identity/server/AgentDirectory"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
@@ -16,6 +17,7 @@ import * as Schema from "effect/Schema"
 import * as SqlFailure from "./internal/sqlFailure.ts"
 import type { MigrationsError } from "./Migrations.ts"
 import * as SqlAgentDirectory from "./SqlAgentDirectory.ts"
+import * as SqlCredentialStore from "./SqlCredentialStore.ts"
 
 /**
  * Why there is no connection. Nothing of the URL is shown.
@@ -111,3 +113,35 @@ export const layerAgentDirectoryConfig = (
   config: Config.Config.Wrap<Options & SqlAgentDirectory.Options>
 ): Layer.Layer<AgentDirectory, PostgresError | MigrationsError | ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerAgentDirectory))
+
+/**
+ * Agents that all processes with this URL share. It makes its table, in which the keys lie in the clear.
+ *
+ * @example
+ * import { Postgres } from "@agent-identity/sql"
+ * import { Redacted } from "effect"
+ *
+ * const Store = Postgres.layerCredentialStore({ url: Redacted.make("postgres://app:password@db.internal/app") })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCredentialStore = (
+  options: Options & SqlCredentialStore.Options
+): Layer.Layer<CredentialStore, PostgresError | MigrationsError> =>
+  Layer.provide(SqlCredentialStore.layerWith(options), layer(options))
+
+/**
+ * @example
+ * import { Postgres } from "@agent-identity/sql"
+ * import { Config } from "effect"
+ *
+ * const Store = Postgres.layerCredentialStoreConfig({ url: Config.redacted("DATABASE_URL") })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCredentialStoreConfig = (
+  config: Config.Config.Wrap<Options & SqlCredentialStore.Options>
+): Layer.Layer<CredentialStore, PostgresError | MigrationsError | ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerCredentialStore))

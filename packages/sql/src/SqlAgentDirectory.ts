@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import { encode } from "./internal/asciiJson.ts"
 import * as SqlFailure from "./internal/sqlFailure.ts"
 import * as Migrations from "./Migrations.ts"
 
@@ -164,18 +165,6 @@ export const layer: Layer.Layer<AgentDirectory.AgentDirectory, Migrations.Migrat
 const LONGEST_LIFETIME = 10_000 * 365 * 86_400_000
 
 const unavailable = (detail: string) => new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail })
-
-/**
- * Texts are kept as JSON strings in ASCII: `"agent-1"`. Task ids may have control characters, and PostgreSQL's text
- * cannot hold NUL; an owner may be anything; a database need not be in UTF-8. In this form all of them survive, the
- * common ones can be read by people, and an equal text is an equal column. The longest agent runtime id takes 1538
- * bytes of the 2704 that PostgreSQL can index.
- */
-const encode = (text: string): string =>
-  JSON.stringify(text).replace(
-    /[\u007f-\uffff]/g,
-    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
-  )
 
 const decodeAgents = Schema.decodeUnknown(Schema.Array(Schema.Struct({
   public_key: Schema.Uint8ArrayFromBase64Url,

@@ -14,3 +14,7 @@ export * as Postgres from "./Postgres.ts"
  * @since 0.1.0
  */
 export * as SqlAgentDirectory from "./SqlAgentDirectory.ts"
+/**
+ * @since 0.1.0
+ */
+export * as SqlCredentialStore from "./SqlCredentialStore.ts"

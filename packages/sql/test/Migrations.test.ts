@@ -20,8 +20,23 @@ const suite = (
           assert.strictEqual((yield* sql`SELECT * FROM agent_identity_agents`).length, 1)
           assert.deepStrictEqual(
             (yield* sql`SELECT migration_id, name FROM agent_identity_migrations`).map((_) => ({ ..._ })),
-            [{ migration_id: 1, name: "agent_directory" }]
+            [{ migration_id: 1, name: "agent_directory" }, { migration_id: 2, name: "credential_store" }]
           )
+        }).pipe(Effect.provide(client))))
+
+    it.scopedLive("bring a database of an older version up to date, with what it holds", () =>
+      Effect.flatMap(database, (client) =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          yield* Migrations.run
+          // As the version left it that had the directory only.
+          yield* sql`DROP TABLE agent_identity_credentials`
+          yield* sql`DELETE FROM agent_identity_migrations WHERE migration_id = 2`
+          yield* sql`INSERT INTO agent_identity_agents VALUES ('a', 'b', NULL)`
+          yield* Migrations.run
+          assert.strictEqual((yield* sql`SELECT * FROM agent_identity_agents`).length, 1)
+          assert.strictEqual((yield* sql`SELECT * FROM agent_identity_credentials`).length, 0)
+          assert.strictEqual((yield* sql`SELECT * FROM agent_identity_migrations`).length, 2)
         }).pipe(Effect.provide(client))))
 
     it.scopedLive("happen in whole or not at all", () =>

@@ -23,6 +23,7 @@ import { inspect } from "node:util"
 import { hasPostgres, temporaryDatabase } from "./databases.ts"
 import { assertUnavailable } from "./directorySuite.ts"
 import * as PostgresServer from "./postgres.ts"
+import { proxyOf } from "./proxy.ts"
 
 const agent: AgentDirectory.Agent = {
   agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make("agent-1"),
@@ -34,57 +35,6 @@ const open = (url: Redacted.Redacted<string>, options?: Partial<Parameters<typeo
   Effect.map(
     Layer.build(Postgres.layerAgentDirectory({ url, ...options })),
     Context.get(AgentDirectory.AgentDirectory)
-  )
-
-/** Between a client and the server: it can be cut, and it can be frozen. */
-const proxyOf = (url: Redacted.Redacted<string>) =>
-  Effect.acquireRelease(
-    Effect.promise(() =>
-      new Promise<{
-        readonly url: Redacted.Redacted<string>
-        readonly freeze: (frozen: boolean) => void
-        readonly cut: () => void
-        readonly close: () => void
-      }>((resolve) => {
-        const target = new URL(Redacted.value(url))
-        const sockets = new Set<Net.Socket>()
-        let frozen = false
-        const flow = (socket: Net.Socket) => frozen ? socket.pause() : socket.resume()
-        const server = Net.createServer((client) => {
-          const upstream = Net.connect(Number(target.port), target.hostname)
-          for (const [from, to] of [[client, upstream], [upstream, client]] as const) {
-            sockets.add(from)
-            from.on("data", (data) => to.write(data))
-            from.on("error", () => {})
-            from.on("close", () => {
-              sockets.delete(from)
-              to.destroy()
-            })
-            flow(from)
-          }
-        })
-        const cut = () => {
-          for (const socket of sockets) socket.destroy()
-        }
-        server.listen(0, "127.0.0.1", () => {
-          const through = new URL(target)
-          through.port = globalThis.String((server.address() as Net.AddressInfo).port)
-          resolve({
-            url: Redacted.make(through.href),
-            freeze: (now) => {
-              frozen = now
-              for (const socket of sockets) flow(socket)
-            },
-            cut,
-            close: () => {
-              server.close()
-              cut()
-            }
-          })
-        })
-      })
-    ),
-    (proxy) => Effect.sync(proxy.close)
   )
 
 describe("Postgres", () => {

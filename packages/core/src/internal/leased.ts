@@ -33,6 +33,7 @@ export interface Step<E> {
  */
 export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecord, E> =>
   Effect.gen(function*() {
+    const leaseMillis = Math.min(Duration.toMillis(step.lease), LONGEST_LEASE_MILLIS)
     const get = Effect.mapError(step.store.get(step.binding), step.onStoreError)
     const swap = (
       current: Option.Option<CredentialStore.Entry>,
@@ -50,7 +51,7 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
       if (yield* step.isDone(record)) return Option.getOrThrow(record)
       const now = yield* Clock.currentTimeMillis
       const lease = Option.getOrUndefined(record)?.lease
-      if (lease !== undefined && lease.expiresAt > now && lease.expiresAt < now + LONGEST_LEASE_MILLIS) {
+      if (lease !== undefined && lease.expiresAt > now && lease.expiresAt <= now + LONGEST_LEASE_MILLIS) {
         if (turn === 5) yield* Effect.logInfo("Waiting for another process, which is at work on the same agent")
         yield* Effect.interruptible(Effect.sleep(yield* Random.nextRange(20, Math.min(500, 50 * 2 ** turn))))
         continue
@@ -58,7 +59,7 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
       const holder = globalThis.crypto.randomUUID()
       const leased = (of: CredentialStore.AgentRecord, now: number): CredentialStore.AgentRecord => ({
         ...of,
-        lease: { holder, expiresAt: now + Duration.toMillis(step.lease) }
+        lease: { holder, expiresAt: now + leaseMillis }
       })
       const claimed = yield* step.claim(record)
       if (!(yield* swap(current, leased(claimed, now)))) continue
@@ -73,7 +74,7 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
           }
         }).pipe(Effect.ignore)
 
-      const beat = Effect.forever(Effect.delay(touch(leased), Duration.times(step.lease, 1 / 4)))
+      const beat = Effect.forever(Effect.delay(touch(leased), leaseMillis / 4))
       // What was won is kept even if nobody waits for it any more, and whatever has happened to the record meanwhile.
       const kept = yield* Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {

@@ -1,0 +1,71 @@
+/**
+ * Several machines of one person, here four processes with a login of their own each: they share the agent in PostgreSQL,
+ * and its task. `DATABASE_URL` names the database.
+ */
+import { AgentProvisioning, AgentRegistration, Run, RunAuth, UrlDerivation } from "@agent-identity/core"
+import { AuthFile, NodeSigning } from "@agent-identity/node"
+import { Postgres } from "@agent-identity/sql"
+import { Command, HttpClient } from "@effect/platform"
+import { NodeContext, NodeHttpClient, NodeRuntime } from "@effect/platform-node"
+import { Config, Console, Effect, Layer } from "effect"
+import { environmentOf, makeBackend, makeLogin } from "./backend.ts"
+
+/** What `NodeAgentIdentity.layerChatGpt` is made of, with another store. */
+const AgentRun = Run.layerChatGpt.pipe(
+  Layer.provide(AgentProvisioning.layer({
+    policy: "ChatGptAuth",
+    billOfMaterials: AgentRegistration.billOfMaterials({
+      agentVersion: "1.0.0",
+      sessionSource: "cli",
+      platform: process.platform
+    })
+  })),
+  Layer.provide(AgentRegistration.layer),
+  Layer.provide(Postgres.layerCredentialStoreConfig({ url: Config.redacted("DATABASE_URL") })),
+  Layer.provide(Layer.unwrapEffect(Effect.map(AuthFile.defaultFile, (file) => AuthFile.layerLogin({ file })))),
+  Layer.provideMerge(UrlDerivation.layerCustomConfig({
+    authApi: Config.string("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
+    jwksBase: Config.string("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
+    providers: Config.array(Config.string(), "CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL"),
+    loopbackHttp: Config.succeed(true)
+  })),
+  Layer.provide([NodeSigning.layer, NodeHttpClient.layerUndici])
+)
+
+const worker = Effect.gen(function*() {
+  const credential = yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current)
+  const { environment } = yield* UrlDerivation.UrlDerivation
+  const response = yield* HttpClient.get(`${environment.providers[0]}/models`)
+  yield* Console.log(credential._tag, response.status, yield* response.text)
+}).pipe(Effect.provide(AgentRun))
+
+const registrations: Array<string> = []
+
+const parent = Effect.gen(function*() {
+  const { environment } = yield* UrlDerivation.UrlDerivation
+  const start = Effect.flatMap(
+    makeLogin,
+    (folder) =>
+      Command.make(process.execPath, ...process.execArgv, import.meta.filename, "worker").pipe(
+        Command.env({ ...environmentOf(environment), CODEX_HOME: folder }),
+        Command.stderr("inherit"),
+        Command.lines
+      )
+  )
+  const lines = yield* Effect.all(Array.from({ length: 4 }, () => start), { concurrency: "unbounded" })
+  for (const line of lines.flat()) yield* Console.log(line)
+  yield* Console.log(`4 machines: ${registrations.join(", ")}`)
+}).pipe(
+  Effect.scoped,
+  Effect.provide(makeBackend((line) =>
+    Effect.sync(() => {
+      if (line.includes("/agent/register")) registrations.push("an agent")
+      if (line.includes("/task/register")) registrations.push("a task")
+    })
+  )),
+  Effect.provide([NodeSigning.layer, NodeContext.layer])
+)
+
+const program: Effect.Effect<void, unknown> = process.argv[2] === "worker" ? worker : parent
+
+program.pipe(NodeRuntime.runMain())
