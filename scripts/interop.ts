@@ -6,14 +6,15 @@
  * npm run interop
  */
 import { AssertionHeader, TaskId } from "@agent-identity/core"
+import { NodeAgentIdentity } from "@agent-identity/node"
 import { AgentAssertionVerifier } from "@agent-identity/server"
-import { HttpServer } from "@effect/platform"
+import { FileSystem, HttpServer } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
-import { Clock, Console, Effect, Either, Option, Redacted } from "effect"
+import { Clock, ConfigProvider, Console, DateTime, Effect, Either, Encoding, Option, Redacted } from "effect"
 import { spawnSync } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import { fileURLToPath } from "node:url"
-import { AGENT, makeBackend, makeToken, type Seen } from "./interop/backend.ts"
+import { AGENT, BEARER, makeBackend, makeToken, type Seen } from "./interop/backend.ts"
 import * as Client from "./interop/client.ts"
 
 interface Check {
@@ -83,14 +84,105 @@ const runScenario = ({ everything, name, sealed }: Scenario) => {
       },
       { what: "its assertion for another task is refused", passed: yield* isTamperedRefused(asked[0]) }
     ]
-    const failed = checks.filter(({ passed }) => !passed)
-    yield* Console.log(`\n${name}: ${checks.length - failed.length} of ${checks.length} checks in ${millis} ms`)
-    yield* Console.log(table(seen))
-    for (const { what } of failed) yield* Console.log(`FAILED: ${what}`)
-    if (failed.length > 0) yield* Console.log(`${output.stdout}\n${output.stderr}`)
+    yield* report(`${name}, ${millis} ms`, checks, seen, output)
     return checks
   }).pipe(Effect.provide(makeBackend({ sealed, seen })))
 }
+
+const report = (name: string, checks: ReadonlyArray<Check>, seen: ReadonlyArray<Seen>, output: Client.Output) =>
+  Effect.gen(function*() {
+    const failed = checks.filter(({ passed }) => !passed)
+    yield* Console.log(`\n${name}: ${checks.length - failed.length} of ${checks.length} checks`)
+    yield* Console.log(table(seen))
+    for (const { what } of failed) yield* Console.log(`FAILED: ${what}`)
+    if (failed.length > 0) yield* Console.log(`${output.stdout}\n${output.stderr}`)
+  })
+
+/**
+ * What we keep in `auth.json` for a login is read by the client: as the login that it was, and, without it, as an agent
+ * of its own, whose task it uses.
+ */
+const runKept = Effect.suspend(() => {
+  const seen: Array<Seen> = []
+  return Effect.gen(function*() {
+    const home = yield* makeHome
+    const { environment, origin } = yield* HttpServer.addressFormattedWith((origin) =>
+      Effect.succeed({
+        origin,
+        environment: {
+          CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: `${origin}/api/accounts`,
+          CODEX_AGENT_IDENTITY_JWKS_BASE_URL: `${origin}/backend-api`
+        }
+      })
+    )
+    const settings = new Map(Object.entries({
+      ...environment,
+      CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: `${origin}/backend-api/codex`,
+      CODEX_HOME: home.folder
+    }))
+    yield* Effect.void.pipe(
+      Effect.provide(NodeAgentIdentity.layerChatGpt({ policy: "ChatGptAuth", agentVersion: "1.0.0" })),
+      Effect.withConfigProvider(ConfigProvider.fromMap(settings))
+    )
+    const registrations = seen.splice(0).length
+    const asLogin = yield* Client.codexLoginStatus(home.folder)
+    const kept = yield* home.read
+    yield* home.write({ ...kept, agent_identity: { ...kept.agent_identity as object, agent_runtime_id: null } })
+    const asBroken = yield* Client.codexLoginStatus(home.folder)
+
+    yield* home.write({ auth_mode: "agentIdentity", OPENAI_API_KEY: null, agent_identity: kept.agent_identity })
+    const prompt = `Say ${randomUUID()}.`
+    const output = yield* Client.codexExec({
+      prompt,
+      home: home.folder,
+      config: { openai_base_url: `${origin}/backend-api/codex` },
+      env: { ...environment, HTTPS_PROXY: origin, HTTP_PROXY: origin, NO_PROXY: "127.0.0.1" }
+    })
+    const checks: ReadonlyArray<Check> = [
+      { what: "we register an agent and a task", passed: registrations === 2 },
+      { what: "the client reads the login beside our agent", passed: asLogin.includes("Logged in using ChatGPT") },
+      {
+        what: "it would not, were the agent not to its grammar",
+        passed: !asBroken.includes("Logged in using ChatGPT")
+      },
+      { what: "it runs as our agent", passed: output.exitCode === 0 && output.stdout.includes(prompt) },
+      { what: "it registers no task of its own", passed: seen.every(({ kind }) => kind !== "registration") },
+      ...signed(seen, "assertion")
+    ]
+    yield* report("an agent that we have made of a login", checks, seen, output)
+    return checks
+  }).pipe(Effect.scoped, Effect.provide(makeBackend({ sealed: false, seen })))
+})
+
+/** A folder with an `auth.json` as the client leaves it after a login with ChatGPT. */
+const makeHome = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const folder = yield* fs.makeTempDirectoryScoped()
+  const file = `${folder}/auth.json`
+  const write = (auth: object) => fs.writeFileString(file, JSON.stringify(auth, null, 2), { mode: 0o600 })
+  const claims = {
+    email: "person@example.com",
+    exp: Math.floor((yield* Clock.currentTimeMillis) / 1000) + 86_400,
+    "https://api.openai.com/auth": {
+      chatgpt_account_id: "account-interop",
+      chatgpt_user_id: "user-interop",
+      chatgpt_plan_type: "pro"
+    }
+  }
+  yield* write({
+    auth_mode: "chatgpt",
+    OPENAI_API_KEY: null,
+    tokens: {
+      id_token: ["{\"alg\":\"RS256\"}", JSON.stringify(claims), "signature"].map(Encoding.encodeBase64Url).join("."),
+      access_token: BEARER,
+      refresh_token: "refresh-token",
+      account_id: "account-interop"
+    },
+    last_refresh: yield* Effect.map(DateTime.now, DateTime.formatIso)
+  })
+  const read = Effect.map(fs.readFileString(file), (text): Record<string, unknown> => JSON.parse(text))
+  return { folder, read, write }
+})
 
 /** One check for each of a kind, and that there is one at all. */
 const signed = (seen: ReadonlyArray<Seen>, kind: Seen["kind"]): ReadonlyArray<Check> => {
@@ -149,7 +241,7 @@ const program = Effect.gen(function*() {
     ? "the machine's network, by a proxy that refuses"
     : "loopback only"
   yield* Console.log(`@openai/codex ${Client.VERSION} with ${network}`)
-  const checks = (yield* Effect.forEach(scenarios, runScenario)).flat()
+  const checks = [...(yield* Effect.forEach(scenarios, runScenario)).flat(), ...yield* runKept]
   const failed = checks.filter(({ passed }) => !passed).length
   yield* Console.log(`\n${checks.length - failed} passed, ${failed} failed`)
   process.exitCode = failed === 0 ? 0 : 1

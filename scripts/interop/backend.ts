@@ -15,8 +15,11 @@ import {
 } from "@agent-identity/server"
 import { HttpApp, HttpLayerRouter, HttpMiddleware, HttpServerRequest, type HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Encoding, Layer, Schema } from "effect"
+import { Effect, Encoding, Layer, Redacted, Schema } from "effect"
 import { createServer } from "node:http"
+
+/** The bearer token that agents are registered with. */
+export const BEARER = "token-of-a-person"
 
 export const AGENT = AgentRuntimeId.AgentRuntimeId.make("agent-interop")
 
@@ -121,7 +124,10 @@ export const makeBackend = (options: { readonly sealed: boolean; readonly seen: 
       Layer.mergeAll(
         HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
           Layer.provide(AuthApiHandlers.layerWith({ sealed: options.sealed })),
-          Layer.provide([RegistrationBearer.layerNone, RegistrationLimits.layerUnlimited])
+          Layer.provide([
+            RegistrationBearer.layerTokens({ person: Redacted.make(BEARER) }),
+            RegistrationLimits.layerUnlimited
+          ])
         ),
         HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
         ResponsesHandlers.layer

@@ -73,18 +73,34 @@ export const isolation: Effect.Effect<Option.Option<ReadonlyArray<string>>> = Ef
 
 const LOOPBACK_UP = ["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]
 
-/** One run of `codex exec` with nothing but what is given here: no configuration, no login, an empty home. */
-export const codexExec = (options: {
-  readonly prompt: string
-  readonly config: Record<string, string>
-  readonly env: Record<string, string>
-}) =>
+/** One run of the client with nothing but what is given here; without a home it has an empty one. */
+const codex = (
+  args: ReadonlyArray<string>,
+  options: { readonly env: Record<string, string>; readonly home?: string | undefined }
+) =>
   Effect.gen(function*() {
-    const home = yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped())
-    const config = Object.entries(options.config).flatMap(([key, value]) => ["-c", `${key}=${JSON.stringify(value)}`])
-    return yield* run(process.execPath, [client, "exec", "--skip-git-repo-check", ...config, options.prompt], {
+    const home = options.home ?? (yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped()))
+    return yield* run(process.execPath, [client, ...args], {
       timeout: 60_000,
       cwd: home,
       env: { ...options.env, PATH: process.env.PATH ?? "", HOME: home, CODEX_HOME: home }
     })
   }).pipe(Effect.scoped)
+
+/** It answers a prompt, and ends. */
+export const codexExec = ({ config, prompt, ...options }: {
+  readonly prompt: string
+  readonly config: Record<string, string>
+  readonly env: Record<string, string>
+  readonly home?: string
+}) =>
+  codex([
+    "exec",
+    "--skip-git-repo-check",
+    ...Object.entries(config).flatMap(([key, value]) => ["-c", `${key}=${JSON.stringify(value)}`]),
+    prompt
+  ], options)
+
+/** What it says of the `auth.json` in that folder. */
+export const codexLoginStatus = (home: string) =>
+  Effect.map(codex(["login", "status"], { env: {}, home }), ({ stderr, stdout }) => stdout + stderr)

@@ -6,7 +6,7 @@
 import type * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Path from "@effect/platform/Path"
+import type * as Path from "@effect/platform/Path"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
@@ -14,8 +14,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as String from "effect/String"
-import * as Os from "node:os"
+import * as AuthFile from "./AuthFile.ts"
 
 /**
  * Why there is no credential. `source` is the variable or the file; nothing of its content is shown.
@@ -72,14 +71,7 @@ export const fromConfig: Effect.Effect<
     yield* Effect.logDebug(`Agent identity from ${name}`)
     return yield* fromToken(name, token.value)
   }
-  const path = yield* Path.Path
-  const home = Option.filter(
-    Option.map(yield* Config.option(Config.string("CODEX_HOME")), String.trim),
-    String.isNonEmpty
-  )
-  return yield* fromAuthFile(
-    path.resolve(Option.getOrElse(home, () => path.join(Os.homedir(), ".codex")), "auth.json")
-  )
+  return yield* fromAuthFile(yield* AuthFile.defaultFile)
 })
 
 /**

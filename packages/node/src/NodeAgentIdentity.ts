@@ -8,9 +8,13 @@
  */
 import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as AgentIdentityJwt from "@agent-identity/core/AgentIdentityJwt"
+import * as AgentProvisioning from "@agent-identity/core/AgentProvisioning"
+import * as AgentRegistration from "@agent-identity/core/AgentRegistration"
 import * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
+import type * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Run from "@agent-identity/core/Run"
+import type * as RunAuth from "@agent-identity/core/RunAuth"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as NodeContext from "@effect/platform-node/NodeContext"
@@ -18,9 +22,12 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Os from "node:os"
+import * as AuthFile from "./AuthFile.ts"
 import * as CredentialSource from "./CredentialSource.ts"
 import * as NodeSigning from "./NodeSigning.ts"
 
@@ -50,14 +57,17 @@ export type ProcessServices =
   | TaskRegistration.TaskRegistration
   | HttpClient.HttpClient
 
+interface Bases extends Environment.Overrides {
+  /** A known ChatGPT base, production by default. */
+  readonly chatGptBase?: string | undefined
+}
+
 /**
  * @since 0.1.0
  * @category models
  */
-export interface Options extends Environment.Overrides {
+export interface Options extends Bases {
   readonly credential: CredentialSource.Credential
-  /** A known ChatGPT base, production by default. */
-  readonly chatGptBase?: string | undefined
   /** Of the token; ChatGPT's by default. */
   readonly issuer?: string | undefined
   readonly audience?: string | undefined
@@ -83,7 +93,15 @@ export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices,
   const Registration = credential._tag === "Record" && credential.taskId !== undefined
     ? Layer.provide(TaskRegistration.layerStored(credential.taskId), TaskRegistration.layer)
     : TaskRegistration.layer
-  const Urls = Layer.effect(
+  return Registration.pipe(
+    Layer.provideMerge(Identity),
+    Layer.provideMerge(Layer.merge(layerUrls(options), NodeHttpClient.layerUndici)),
+    Layer.provide(NodeSigning.layer)
+  )
+}
+
+const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Environment.UrlDerivationError> =>
+  Layer.effect(
     UrlDerivation.UrlDerivation,
     Effect.gen(function*() {
       const chatGptBase = options.chatGptBase ?? Environment.DEFAULT_CHATGPT_BASE
@@ -103,12 +121,6 @@ export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices,
       return UrlDerivation.make(environment)
     })
   )
-  return Registration.pipe(
-    Layer.provideMerge(Identity),
-    Layer.provideMerge(Layer.merge(Urls, NodeHttpClient.layerUndici)),
-    Layer.provide(NodeSigning.layer)
-  )
-}
 
 /**
  * Once a process, from the environment.
@@ -132,21 +144,25 @@ export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices,
  */
 export const layerProcess: Layer.Layer<ProcessServices, ProcessError> = Layer.unwrapEffect(
   Effect.gen(function*() {
-    // A variable that is blank is not there.
-    const text = (name: string) =>
-      Effect.map(Config.option(Config.string(name)), (value) => Option.getOrUndefined(value)?.trim() || undefined)
-    const providers = yield* text("CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL")
-    return layerProcessWith({
-      credential: yield* CredentialSource.fromConfig,
-      chatGptBase: yield* text("CODEX_CHATGPT_BASE_URL"),
-      authApi: yield* text("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
-      jwksBase: yield* text("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
-      providers: providers?.split(",").map((base) => base.trim()).filter((base) => base !== ""),
-      jwksJson: yield* text("CODEX_AGENT_IDENTITY_JWKS_JSON"),
-      loopbackHttp: true
-    })
+    return layerProcessWith({ ...yield* settings, credential: yield* CredentialSource.fromConfig })
   })
 ).pipe(Layer.provide(NodeContext.layer))
+
+/** What the environment says besides the credential. */
+const settings = Effect.gen(function*() {
+  // A variable that is blank is not there.
+  const text = (name: string) =>
+    Effect.map(Config.option(Config.string(name)), (value) => Option.getOrUndefined(value)?.trim() || undefined)
+  const providers = yield* text("CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL")
+  return {
+    chatGptBase: yield* text("CODEX_CHATGPT_BASE_URL"),
+    authApi: yield* text("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
+    jwksBase: yield* text("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
+    providers: providers?.split(",").map((base) => base.trim()).filter((base) => base !== ""),
+    jwksJson: yield* text("CODEX_AGENT_IDENTITY_JWKS_JSON"),
+    loopbackHttp: true
+  }
+})
 
 /**
  * Once a run: its task, and the client that signs. Give `Layer.fresh(layerRun)` to each of several runs and of several
@@ -183,3 +199,105 @@ export const layerConfig: Layer.Layer<
   ProcessServices | Run.Services,
   ProcessError | TaskRegistration.TaskRegistrationError
 > = Layer.provideMerge(layerRun, layerProcess)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChatGptOptions {
+  /** Whether an agent may be made of a ChatGPT login: `ChatGptAuth` if so, `JwtOnly` if not. */
+  readonly policy: AgentProvisioning.Policy
+  /** Of the program, for the agent's bill of materials. */
+  readonly agentVersion: string
+  /** How the session came about: `cli` by default. */
+  readonly sessionSource?: string | undefined
+  /** The id of the only account whose login is taken. */
+  readonly workspace?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ChatGptServices =
+  | RunAuth.RunAuth
+  | ProviderAuth.ProviderAuth
+  | UrlDerivation.UrlDerivation
+  | HttpClient.HttpClient
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type ChatGptError =
+  | ProcessError
+  | TaskRegistration.TaskRegistrationError
+  | AgentProvisioning.AgentProvisioningError
+
+/**
+ * A process with one run for whoever has logged in with the Codex client, from the environment; `layerProcess` has the
+ * table of what is read. Its `HttpClient` is the one that signs.
+ *
+ * A token, or an `auth.json` with `auth_mode` `agentIdentity`, is an agent already, and is used as by `layerConfig`. A
+ * ChatGPT login becomes an agent under the policy `ChatGptAuth`, once: it is kept in `auth.json`, and every later run, in
+ * whatever process, uses it and its task. Where no agent may be made, or the AuthAPI is unavailable, the run sends the
+ * login's own token, and says so in a warning; where the AuthAPI refuses, there is no run.
+ *
+ * @example
+ * import { NodeAgentIdentity } from "@agent-identity/node"
+ * import { HttpClient } from "@effect/platform"
+ * import { Effect } from "effect"
+ *
+ * const program = HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
+ *   Effect.provide(NodeAgentIdentity.layerChatGpt({ policy: "ChatGptAuth", agentVersion: "1.0.0" }))
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServices, ChatGptError> =>
+  Layer.unwrapEffect(Effect.gen(function*() {
+    const bases = yield* settings
+    return yield* Effect.matchEffect(CredentialSource.fromConfig, {
+      onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
+        Effect.succeed(
+          layerRun.pipe(
+            Layer.provideMerge(
+              Layer.tap(layerProcessWith({ ...bases, credential }), requireWorkspace(options.workspace))
+            )
+          )
+        ),
+      onFailure: (error) =>
+        error._tag === "CredentialSourceError" && error.reason === "NotFound"
+          ? Effect.map(AuthFile.defaultFile, (file) => layerLogin(file, bases, options))
+          : Effect.fail(error)
+    })
+  })).pipe(Layer.provide(NodeContext.layer))
+
+/** Of a token as of a login: before anything is registered. */
+const requireWorkspace = (workspace: string | undefined) => (process: Context.Context<AgentIdentity.AgentIdentity>) =>
+  workspace === undefined || Context.get(process, AgentIdentity.AgentIdentity).account?.id === workspace
+    ? Effect.void
+    : new AgentProvisioning.AgentProvisioningError({
+      reason: "NoLogin",
+      detail: "the agent identity is of another workspace than is allowed"
+    })
+
+const layerLogin = (
+  file: string,
+  bases: Bases,
+  options: ChatGptOptions
+): Layer.Layer<ChatGptServices, ChatGptError> => {
+  const billOfMaterials = AgentRegistration.billOfMaterials({
+    agentVersion: options.agentVersion,
+    sessionSource: options.sessionSource ?? "cli",
+    platform: Os.platform()
+  })
+  return Run.layerChatGpt.pipe(
+    Layer.provide(AgentProvisioning.layer({ policy: options.policy, billOfMaterials })),
+    Layer.provide([AgentRegistration.layer, AuthFile.layerCredentialStore({ file })]),
+    Layer.provide([AuthFile.layerLogin({ file, workspace: options.workspace }), NodeSigning.layer]),
+    Layer.provideMerge(layerUrls(bases)),
+    Layer.provide(NodeHttpClient.layerUndici)
+  )
+}

@@ -5,6 +5,10 @@ export * as AuthCommand from "./AuthCommand.ts"
 /**
  * @since 0.1.0
  */
+export * as AuthFile from "./AuthFile.ts"
+/**
+ * @since 0.1.0
+ */
 export * as CredentialSource from "./CredentialSource.ts"
 /**
  * @since 0.1.0

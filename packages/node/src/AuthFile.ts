@@ -1,0 +1,217 @@
+/**
+ * The file that the Codex client keeps, `auth.json`, as the place of a person's login and of the agent that is made for
+ * it. The reference client reads and writes it too, without a lock; what it knows stays as it wants it.
+ *
+ * @since 0.1.0
+ */
+import * as ChatGptLogin from "@agent-identity/core/ChatGptLogin"
+import * as CredentialStore from "@agent-identity/core/CredentialStore"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import * as FsPromises from "node:fs/promises"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Disk from "./internal/authFileDisk.ts"
+import * as Format from "./internal/authFileFormat.ts"
+import { type Lock, withLock } from "./internal/authFileLock.ts"
+import { onDisk } from "./internal/onDisk.ts"
+
+/**
+ * `auth.json` in `CODEX_HOME`, in `~/.codex` by default. A variable that is blank is not there.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const defaultFile: Effect.Effect<string, ConfigError.ConfigError> = Effect.map(
+  Config.option(Config.string("CODEX_HOME")),
+  (home) => {
+    const given = Option.getOrElse(home, () => "").trim()
+    return Path.resolve(given === "" ? Path.join(Os.homedir(), ".codex") : given, "auth.json")
+  }
+)
+
+/**
+ * The ChatGPT login in the file, read anew each time. Never another kind of login, and where a workspace is given, none
+ * of another one. An agent in the file, even a broken one, does not matter.
+ *
+ * @example
+ * import { AuthFile } from "@agent-identity/node"
+ * import { ChatGptLogin } from "@agent-identity/core"
+ * import { Effect, Layer } from "effect"
+ *
+ * const login = Layer.unwrapEffect(Effect.map(AuthFile.defaultFile, (file) => AuthFile.layerLogin({ file })))
+ *
+ * const accountId = Effect.flatMap(ChatGptLogin.ChatGptLogin, ({ current }) => current).pipe(
+ *   Effect.map(({ binding }) => binding.accountId),
+ *   Effect.provide(login)
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLogin = (options: {
+  readonly file: string
+  /** The id of the only account whose login is taken. */
+  readonly workspace?: string | undefined
+}): Layer.Layer<ChatGptLogin.ChatGptLogin> => {
+  const file = Path.resolve(options.file)
+  const fail = (reason: ChatGptLogin.ChatGptLoginError["reason"], detail: string) =>
+    new ChatGptLogin.ChatGptLoginError({ reason, source: file, detail })
+  const current = read(file).pipe(
+    Effect.mapError((error) => {
+      if (error._tag === "NotWhole") return fail("Invalid", NOT_JSON)
+      return error.cause.code === "ENOENT"
+        ? fail("LoggedOut", "there is no such file; log in with ChatGPT")
+        : fail("Unreadable", unreadable(error.cause))
+    }),
+    Effect.flatMap(Format.loginOf),
+    Effect.mapError((error) => fail(error.reason, error.detail)),
+    Effect.flatMap(({ accessToken, binding, fedramp }) =>
+      options.workspace !== undefined && options.workspace !== binding.accountId
+        ? fail("OtherWorkspace", "the login in it is of another workspace; log in to the one that is allowed")
+        : Effect.succeed({ accessToken, binding, fedramp })
+    )
+  )
+  return Layer.succeed(ChatGptLogin.ChatGptLogin, { current })
+}
+
+/**
+ * Keeps the agent of the login in the file beside it. There is room for one; where another login's agent stands, it is
+ * left alone (`Occupied`), and nobody else's login is read or written (`StaleAuth`).
+ *
+ * Any number of processes may use the file: it is locked for milliseconds by a directory beside it, `auth.json.lock`,
+ * and replaced at once, with mode 0600. A file that is gone is never made again.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCredentialStore = (options: {
+  readonly file: string
+}): Layer.Layer<CredentialStore.CredentialStore> =>
+  Layer.succeed(CredentialStore.CredentialStore, makeStore(Path.resolve(options.file)))
+
+const makeStore = (file: string): CredentialStore.Service => {
+  const fail = (reason: CredentialStore.CredentialStoreError["reason"], detail: string) =>
+    new CredentialStore.CredentialStoreError({ reason, store: file, detail })
+  const gone = () => fail("StaleAuth", "there is no such file any more: nobody is logged in")
+  const onReadError = (error: NodeJS.ErrnoException) =>
+    error.code === "ENOENT" ? gone() : fail("Unreadable", unreadable(error))
+  const onWriteError = (error: NodeJS.ErrnoException) => {
+    const code = error.code ?? ""
+    if (code === "ENOENT") return gone()
+    if (code === "ELOCKED") return fail("Locked", `others hold the lock ${file}.lock all the time; try again later`)
+    return DISK_FULL.has(code)
+      ? fail("DiskFull", `there is no space left (${code}); make some`)
+      : fail("Unwritable", `it cannot be written (${code}); see that you may write it and its folder`)
+  }
+
+  /** The login in the file, which has to be of the binding, and the agent beside it. */
+  const look = (auth: Format.AuthFile, binding: CredentialStore.Binding) =>
+    Either.gen(function*() {
+      const login = yield* Either.mapLeft(
+        Format.loginOf(auth),
+        () => fail("StaleAuth", "there is no ChatGPT login in it any more")
+      )
+      if (!Format.isOf(login, binding)) {
+        return yield* Either.left(fail("StaleAuth", "it is the login of another account or user now"))
+      }
+      const entry = yield* Either.mapLeft(
+        Format.entryOf(auth, binding),
+        () => fail("Occupied", "another agent stands in it as `agent_identity`; remove that first, or log in again")
+      )
+      return { login, entry }
+    })
+
+  const swapOnce = (
+    binding: CredentialStore.Binding,
+    expected: Option.Option<string>,
+    next: Option.Option<CredentialStore.AgentRecord>
+  ) =>
+    Effect.gen(function*() {
+      // A symbolic link stays one: what it leads to is locked and replaced.
+      const target = yield* onDisk(() => FsPromises.realpath(file), onReadError)
+      const swap = (lock: Lock) =>
+        Effect.gen(function*() {
+          if (lock.isOurs()) Disk.sweep(target)
+          const before = yield* onDisk(() => Disk.read(target), onReadError)
+          const auth = Format.parse(before.bytes)
+          if (auth === undefined) return yield* new NotWhole()
+          const { entry, login } = yield* look(auth, binding)
+          if (Option.getOrUndefined(entry)?.version !== Option.getOrUndefined(expected)) return false
+          if (Option.isNone(entry) && Option.isNone(next)) return true
+          const text = Format.withRecord(auth, login, next)
+          const outcome = yield* onDisk(() => Disk.replace(target, before, text, lock), onWriteError)
+          if (outcome === "Changed") return yield* new Changed()
+          if (outcome === "LockLost") {
+            return yield* fail("LockLost", "the lock was held for too long, or removed; try again")
+          }
+          return true
+        })
+      const swapped = yield* withLock(target, onWriteError, swap)
+      if (swapped) yield* Effect.promise(() => Disk.syncFolder(target))
+      return swapped
+    })
+
+  return {
+    get: (binding) =>
+      read(file).pipe(
+        Effect.mapError((error) => error._tag === "NotWhole" ? fail("Invalid", NOT_JSON) : onReadError(error.cause)),
+        Effect.flatMap((auth) => look(auth, binding)),
+        Effect.map(({ entry }) => entry)
+      ),
+    compareAndSwap: (binding, expected, next) =>
+      swapOnce(binding, expected, next).pipe(
+        untilWhole,
+        Effect.retry({ times: 20, while: Predicate.isTagged("Changed") }),
+        Effect.catchTags({
+          NotWhole: () => fail("Invalid", NOT_JSON),
+          Changed: () => fail("Locked", "others change the file all the time; try again later")
+        })
+      )
+  }
+}
+
+/** It was changed, by someone who takes no lock, between our look at it and our write. */
+class Changed extends Data.TaggedError("Changed") {}
+
+/** What was read is no JSON object. */
+class NotWhole extends Data.TaggedError("NotWhole") {}
+
+class ReadError extends Data.TaggedError("ReadError")<{ readonly cause: NodeJS.ErrnoException }> {}
+
+/**
+ * The reference empties the file and then writes it: what is not whole may be so a moment later. The wait is for another
+ * process, in real time, whatever clock this one has; and outside of the lock.
+ */
+const untilWhole = <A, E, R>(effect: Effect.Effect<A, E | NotWhole, R>): Effect.Effect<A, E | NotWhole, R> =>
+  effect.pipe(
+    Effect.retry({
+      schedule: Schedule.spaced("20 millis"),
+      times: 6,
+      while: (error: E | NotWhole) => error instanceof NotWhole
+    }),
+    Effect.withClock(Clock.make())
+  )
+
+const read = (file: string): Effect.Effect<Format.AuthFile, NotWhole | ReadError> =>
+  untilWhole(Effect.flatMap(
+    onDisk(() => FsPromises.readFile(file), (cause) => new ReadError({ cause })),
+    (bytes) => {
+      const auth = Format.parse(bytes)
+      return auth === undefined ? new NotWhole() : Effect.succeed(auth)
+    }
+  ))
+
+const NOT_JSON = "it is no JSON object; repair it, or log in again"
+
+const unreadable = (error: NodeJS.ErrnoException) => `it cannot be read (${error.code}); see that you may read it`
+
+const DISK_FULL: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"])
