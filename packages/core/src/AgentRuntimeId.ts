@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import * as Text from "./internal/text.ts"
+import * as Ids from "./internal/ids.ts"
 
 /**
  * 1 to 256 UTF-16 code units of well-formed text, not blank, without `:` and control characters, and neither `.` nor
@@ -23,7 +23,7 @@ import * as Text from "./internal/text.ts"
  * @category schemas
  */
 export const AgentRuntimeId = Schema.String.pipe(
-  Schema.filter((id) => broken(id)),
+  Schema.filter((id) => Ids.brokenAgentRuntimeId(id)),
   Schema.brand("@agent-identity/core/AgentRuntimeId"),
   Schema.annotations({
     identifier: "AgentRuntimeId",
@@ -32,7 +32,7 @@ export const AgentRuntimeId = Schema.String.pipe(
         fc.string({ unit: "binary", minLength: 1, maxLength: 32 }),
         fc.string({ unit: "grapheme-ascii", minLength: 1, maxLength: 256 }),
         fc.constantFrom("a/b", "a?b", "a#b", "a\\b", "%2e%2e", "...", "a b", "日本語", "🛰")
-      ).filter((id) => broken(id) === undefined) as never
+      ).filter((id) => Ids.brokenAgentRuntimeId(id) === undefined) as never
   })
 )
 
@@ -41,14 +41,3 @@ export const AgentRuntimeId = Schema.String.pipe(
  * @category models
  */
 export type AgentRuntimeId = typeof AgentRuntimeId.Type
-
-/** The rule that an id breaks. */
-const broken = (id: string): string | undefined => {
-  if (id.length === 0 || id.length > 256) return "an agent runtime id has 1 to 256 characters"
-  if (Text.isBlank(id)) return "an agent runtime id is not blank"
-  if (id.includes(":")) return "an agent runtime id has no colon"
-  if (/\p{Cc}/u.test(id)) return "an agent runtime id has no control characters"
-  if (id === "." || id === "..") return "an agent runtime id is not a dot segment"
-  if (!Text.isWellFormed(id)) return "an agent runtime id is well-formed text"
-  return undefined
-}

@@ -7,13 +7,13 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import * as Base64 from "./internal/base64.ts"
+import * as Ids from "./internal/ids.ts"
 import * as Text from "./internal/text.ts"
-import { TaskId } from "./TaskId.ts"
+import type { TaskId } from "./TaskId.ts"
 import * as Timestamp from "./Timestamp.ts"
 
 /**
@@ -69,7 +69,7 @@ export const encode = (assertion: Assertion): string => {
     task_id: assertion.taskId,
     timestamp: assertion.timestamp
   })
-  return `AgentAssertion ${Base64.encodeUrl(Text.toUtf8(token))}`
+  return `AgentAssertion ${Base64.encodeUrlText(token)}`
 }
 
 /**
@@ -89,23 +89,27 @@ export const decode = (header: string): Either.Either<Assertion, AssertionHeader
   if (json === undefined) return refuse("Json")
   const members = Text.parseJson(json)
   if (!Predicate.isRecord(members)) return refuse("Json")
-  if (Object.keys(members).sort().join() !== "agent_runtime_id,signature,task_id,timestamp") return refuse("Members")
+  const { agent_runtime_id: agentRuntimeId, signature: signatureText, task_id: taskId, timestamp } = members
   // Before anything recurses into them.
-  if (!Object.values(members).every(Predicate.isString)) return refuse("Members")
+  if (
+    Object.keys(members).length !== 4 || typeof agentRuntimeId !== "string" || typeof signatureText !== "string" ||
+    typeof taskId !== "string" || typeof timestamp !== "string"
+  ) return refuse("Members")
   // Writing it again finds white space, other escapes and repeated members.
   if (JSON.stringify(members) !== json) return refuse("Json")
-  const { signature: signatureText, timestamp } = members as Record<string, string>
-  const agentRuntimeId = decodeAgentRuntimeId(members.agent_runtime_id)
-  const taskId = decodeTaskId(members.task_id)
-  if (Option.isNone(agentRuntimeId) || Option.isNone(taskId)) return refuse("Id")
-  const signature = Base64.decode(signatureText!)
+  if (Ids.brokenAgentRuntimeId(agentRuntimeId) !== undefined || Ids.brokenTaskId(taskId) !== undefined) {
+    return refuse("Id")
+  }
+  const signature = Base64.decode(signatureText)
   if (signature?.length !== 64) return refuse("Signature")
-  if (Timestamp.parse(timestamp!) === undefined) return refuse("Timestamp")
-  return Either.right({ agentRuntimeId: agentRuntimeId.value, taskId: taskId.value, timestamp: timestamp!, signature })
+  if (Timestamp.parse(timestamp) === undefined) return refuse("Timestamp")
+  return Either.right({
+    agentRuntimeId: agentRuntimeId as AgentRuntimeId,
+    taskId: taskId as TaskId,
+    timestamp,
+    signature
+  })
 }
-
-const decodeAgentRuntimeId = Schema.decodeUnknownOption(AgentRuntimeId)
-const decodeTaskId = Schema.decodeUnknownOption(TaskId)
 
 const explanations: Record<AssertionHeaderError["reason"], string> = {
   Scheme: "its scheme is not AgentAssertion followed by one space",

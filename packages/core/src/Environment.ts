@@ -291,30 +291,53 @@ export const taskRegistrationUrl = (
 export type Party = "FirstParty" | "BearerOnly" | "Ambiguous" | "Foreign"
 
 /**
+ * Says of each URL which party it is. What of it depends on the environment alone is done once: give it to all requests.
+ *
  * @since 0.1.0
  * @category guards
  */
-export const classify = (environment: Environment, url: URL): Party => {
+export const classifier = (environment: Environment): (url: URL) => Party => {
   const { authApi, bearerOnly, jwks, providers } = environment
-  if (url.username !== "" || url.password !== "") return "Foreign"
-  const bases = providers.filter((provider) => provider.origin === url.origin)
-  const path = readPath(url.pathname)
-  if (path === undefined) {
-    return bases.some(({ pathname }) => url.pathname.startsWith(`${trimSlashes(pathname)}/`)) ? "Ambiguous" : "Foreign"
+  const bases = providers.map(readBase)
+  const never = [authApi, jwks, ...providers.map(jwksUrl)].map(readBase)
+  const withoutAssertion = providers.flatMap((base) =>
+    bearerOnly.map((endpoint) => readBase(below(base, `/${endpoint.replace(/^\//, "")}`)))
+  )
+  return (url) => {
+    const { origin, pathname } = url
+    if (url.username !== "" || url.password !== "") return "Foreign"
+    if (!bases.some((base) => base.origin === origin)) return "Foreign"
+    const path = readPath(pathname)
+    if (path === undefined) {
+      return bases.some((base) => base.origin === origin && pathname.startsWith(base.prefix)) ? "Ambiguous" : "Foreign"
+    }
+    const isBelow = (base: Base, of: "segments" | "pieces") =>
+      base.origin === origin && base[of].every((part, index) => part === path[of][index])
+    if (!bases.some((base) => isBelow(base, "segments")) || never.some((base) => isBelow(base, "pieces"))) {
+      return "Foreign"
+    }
+    return withoutAssertion.some((base) => isBelow(base, "pieces")) ? "BearerOnly" : "FirstParty"
   }
-  const startsWith = (whole: ReadonlyArray<string>, base: URL, of: "segments" | "pieces") =>
-    url.origin === base.origin &&
-    (readPath(trimSlashes(base.pathname))?.[of] ?? ["?"]).every((part, index) => part === whole[index])
-  if (
-    !bases.some((base) => startsWith(path.segments, base, "segments")) ||
-    [authApi, jwks, ...providers.map(jwksUrl)].some((base) => startsWith(path.pieces, base, "pieces"))
-  ) return "Foreign"
-  return bases.some((base) =>
-      bearerOnly.some((endpoint) => startsWith(path.pieces, below(base, `/${endpoint.replace(/^\//, "")}`), "pieces"))
-    )
-    ? "BearerOnly"
-    : "FirstParty"
 }
+
+interface Base extends Path {
+  readonly origin: string
+  readonly prefix: string
+}
+
+const readBase = (url: URL): Base => {
+  const pathname = trimSlashes(url.pathname)
+  // What cannot be read has no path below it: no path has this segment.
+  return { origin: url.origin, prefix: `${pathname}/`, ...readPath(pathname) ?? { segments: ["?"], pieces: ["?"] } }
+}
+
+/**
+ * `classifier` for one URL.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const classify = (environment: Environment, url: URL): Party => classifier(environment)(url)
 
 /**
  * Whether `classify` says `FirstParty`.
@@ -324,14 +347,21 @@ export const classify = (environment: Environment, url: URL): Party => {
  */
 export const isFirstParty = (environment: Environment, url: URL): boolean => classify(environment, url) === "FirstParty"
 
+interface Path {
+  readonly segments: ReadonlyArray<string>
+  readonly pieces: ReadonlyArray<string>
+}
+
 /**
  * The unescaped segments of a path, so that `%77ham` is `wham`; and the pieces that a careless server would make of
  * them: cut at escaped slashes too, in lower case, without `;parameters`. Undefined where such a server would see empty
  * or climbing ones.
  */
-const readPath = (
-  pathname: string
-): { readonly segments: ReadonlyArray<string>; readonly pieces: ReadonlyArray<string> } | undefined => {
+const readPath = (pathname: string): Path | undefined => {
+  if (PLAIN.test(pathname)) {
+    const trimmed = pathname.endsWith("/") ? pathname.slice(1, -1) : pathname.slice(1)
+    return { segments: trimmed.split("/"), pieces: trimmed.toLowerCase().split("/") }
+  }
   const segments: Array<string> = []
   const pieces: Array<string> = []
   for (const escaped of pathname.replace(/\/$/, "").split("/").slice(1)) {
@@ -346,6 +376,9 @@ const readPath = (
   }
   return { segments, pieces }
 }
+
+/** A path that nobody reads in two ways: nearly all are so. */
+const PLAIN = /^(?:\/[\w-]+)+\/?$/
 
 const unescape = (segment: string): string | undefined => {
   try {

@@ -115,7 +115,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
     const urls = yield* UrlDerivation.UrlDerivation
     const run: Policy = {
       classify: urls.classify,
-      credential: Effect.mapError(auth.current, (cause) => ({ detail: cause.message, cause })),
+      credential: auth.current,
       recover: auth.recover,
       agentDeleted: auth.agentDeleted
     }
@@ -127,7 +127,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
           // Where the base is no URL nothing is the provider's.
           const providers = URL.canParse(provider.baseUrl) ? [new URL(provider.baseUrl)] : []
           const environment = { ...urls.environment, providers, bearerOnly: [] }
-          const classify = (url: URL) => Environment.classify(environment, url)
+          const classify = Environment.classifier(environment)
           return authorizeWith(
             client,
             resolution._tag === "RunAuth"
@@ -203,12 +203,12 @@ export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, Provider
  * @category combinators
  */
 export const sentWith = (response: HttpClientResponse.HttpClientResponse): Option.Option<RunAuth.Sent> =>
-  Option.fromNullable(SignedRequest.sentByResponse.get(response))
+  Option.fromNullable(SignedRequest.sentWith(response))
 
 /** Whose credential goes where, and what is done about a task that a server has refused. */
 interface Policy {
   readonly classify: (url: URL) => Environment.Party
-  readonly credential: Effect.Effect<RunAuth.Credential, { readonly detail: string; readonly cause?: RunTaskError }>
+  readonly credential: Effect.Effect<RunAuth.Credential, RunTaskError | { readonly detail: string }>
   readonly recover: RunAuth.Service["recover"]
   readonly agentDeleted: RunAuth.Service["agentDeleted"]
 }
@@ -216,17 +216,40 @@ interface Policy {
 const authorizeWith = <E, R>(
   client: HttpClient.HttpClient.With<E, R>,
   policy: Policy
-): HttpClient.HttpClient.With<E | ProviderAuthError, R> =>
-  HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
+): HttpClient.HttpClient.With<E | ProviderAuthError, R> => {
+  const place = placer(policy)
+  return HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
     Effect.flatMap((request) => {
-      const url = SignedRequest.finalUrl(request)
-      const party = url === undefined ? "Foreign" : policy.classify(url)
+      const { party, url } = place(request)
       return url === undefined || party === "Foreign"
         ? SignedRequest.sendPlain(client, request, FOREIGN)
         : execute(client, policy, { request, url, party }, undefined)
     }),
     Effect.succeed
   )
+}
+
+/** Where a request leads. An app asks a few URLs again and again, so those are looked at once. */
+const placer = (policy: Policy) => {
+  const known = new Map<string, Place>()
+  return (request: HttpClientRequest.HttpClientRequest): Place => {
+    const place = known.get(request.url)
+    // Its query and its fragment change nothing of it.
+    if (place !== undefined) return place
+    const url = SignedRequest.finalUrl(request)
+    const made: Place = { url, party: url === undefined ? "Foreign" : policy.classify(url) }
+    if (known.size === MAX_PLACES) known.clear()
+    known.set(request.url, made)
+    return made
+  }
+}
+
+interface Place {
+  readonly url: URL | undefined
+  readonly party: Environment.Party
+}
+
+const MAX_PLACES = 64
 
 /** A request to a provider, and where its URL leads. */
 interface Target {
@@ -280,7 +303,10 @@ const execute = <E, R>(
 /** What the request is sent with, or why it is not sent. */
 const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credential, ProviderAuthError> =>
   Effect.matchEffect(policy.credential, {
-    onFailure: ({ cause, detail }) => refuse(target, "NoCredential", detail, cause),
+    onFailure: (error) =>
+      error instanceof RunTaskError
+        ? refuse(target, "NoCredential", error.message, error)
+        : refuse(target, "NoCredential", error.detail),
     onSuccess: (credential): Effect.Effect<RunAuth.Credential, ProviderAuthError> => {
       if (credential._tag === "None") return Effect.succeed(credential)
       if (target.party === "BearerOnly" && credential._tag === "Assertion") return Effect.succeed(BEARER_ONLY)
@@ -295,7 +321,7 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
         return refuse(
           target,
           "AuthorizationPresent",
-          SignedRequest.signedRequests.has(target.request)
+          /^AgentAssertion /i.test(target.request.headers.authorization!)
             ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
             : "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
         )

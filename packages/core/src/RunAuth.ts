@@ -127,14 +127,15 @@ export const layer: Layer.Layer<
       const { account } = yield* AgentIdentity.AgentIdentity
       const assertion = yield* AgentAssertion.AgentAssertion
       const { recover, replaced } = yield* RunTask.RunTask
+      let last: { readonly assertion: AgentAssertion.Assertion; readonly credential: Assertion } | undefined
       return {
-        current: Effect.map(assertion.current, ({ agentRuntimeId, header, taskId }): Credential => ({
-          _tag: "Assertion",
-          header,
-          agentRuntimeId,
-          taskId,
-          account
-        })),
+        // The same as long as the assertion is.
+        current: Effect.map(assertion.current, (assertion): Credential => {
+          if (last?.assertion !== assertion) {
+            last = { assertion, credential: { _tag: "Assertion", ...assertion, account } }
+          }
+          return last.credential
+        }),
         recover,
         replaced,
         agentDeleted: Effect.void

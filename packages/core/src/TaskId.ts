@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import * as Text from "./internal/text.ts"
+import * as Ids from "./internal/ids.ts"
 
 /**
  * 1 to 1024 UTF-16 code units of well-formed text, not blank. Colons and control characters are fine: it travels in
@@ -14,7 +14,7 @@ import * as Text from "./internal/text.ts"
  * @category schemas
  */
 export const TaskId = Schema.String.pipe(
-  Schema.filter((id) => broken(id)),
+  Schema.filter((id) => Ids.brokenTaskId(id)),
   Schema.brand("@agent-identity/core/TaskId"),
   Schema.annotations({
     identifier: "TaskId",
@@ -23,7 +23,7 @@ export const TaskId = Schema.String.pipe(
         fc.string({ unit: "binary", minLength: 1, maxLength: 64 }),
         fc.string({ unit: "grapheme-ascii", minLength: 1, maxLength: 1024 }),
         fc.constantFrom("a:b", ":", "task:2026-04-23T00:00:00Z", "\"quoted\\task\"", "tab\tline\n", "emoji-🛰")
-      ).filter((id) => broken(id) === undefined) as never
+      ).filter((id) => Ids.brokenTaskId(id) === undefined) as never
   })
 )
 
@@ -32,11 +32,3 @@ export const TaskId = Schema.String.pipe(
  * @category models
  */
 export type TaskId = typeof TaskId.Type
-
-/** The rule that an id breaks. */
-const broken = (id: string): string | undefined => {
-  if (id.length === 0 || id.length > 1024) return "a task id has 1 to 1024 characters"
-  if (Text.isBlank(id)) return "a task id is not blank"
-  if (!Text.isWellFormed(id)) return "a task id is well-formed text"
-  return undefined
-}

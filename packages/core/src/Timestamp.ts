@@ -21,8 +21,20 @@ const LAST = 253_402_300_799_999
  * @since 0.1.0
  * @category encoding
  */
-export const format = (millis: number): string | undefined =>
-  millis >= FIRST && millis <= LAST ? `${new Date(millis).toISOString().slice(0, 19)}Z` : undefined
+export const format = (millis: number): string | undefined => {
+  if (!(millis >= FIRST && millis <= LAST)) return undefined
+  const day = Math.floor(millis / DAY)
+  // The date is the same all day long.
+  if (day !== today.day) today = { day, date: new Date(day * DAY).toISOString().slice(0, 11) }
+  const second = Math.floor((millis - day * DAY) / 1000)
+  return `${today.date}${TWO_DIGITS[Math.floor(second / 3600)]}:${TWO_DIGITS[Math.floor(second / 60) % 60]}:${
+    TWO_DIGITS[second % 60]
+  }Z`
+}
+
+const DAY = 86_400_000
+const TWO_DIGITS = Array.from({ length: 60 }, (_, index) => String(index).padStart(2, "0"))
+let today = { day: NaN, date: "" }
 
 /**
  * Milliseconds since the Unix epoch; undefined for every other form of time, for a date that is none and for a leap

@@ -43,7 +43,7 @@ export const make = (environment: Environment.Environment): Service => ({
   agentRegistration: Environment.agentRegistrationUrl(environment),
   taskRegistration: (agentRuntimeId) => Environment.taskRegistrationUrl(environment, agentRuntimeId),
   jwks: environment.jwks,
-  classify: (url) => Environment.classify(environment, url)
+  classify: Environment.classifier(environment)
 })
 
 /**

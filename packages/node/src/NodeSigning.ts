@@ -27,7 +27,7 @@ export const layer: Layer.Layer<Signing.Signing> = Layer.succeed(
       const { x } = Crypto.createPublicKey(privateKey).export({ format: "jwk" })
       return {
         publicKey: new Uint8Array(Buffer.from(x!, "base64url")),
-        sign: (payload) => new Uint8Array(Crypto.sign(null, payload, privateKey))
+        sign: (payload) => Crypto.sign(null, payload, privateKey)
       }
     },
     verifier: (publicKey) => {

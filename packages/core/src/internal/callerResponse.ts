@@ -7,12 +7,18 @@ import * as Effect from "effect/Effect"
 import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import type * as RunAuth from "../RunAuth.ts"
 
 /** @internal */
 export const make = (
   request: HttpClientRequest.HttpClientRequest,
-  response: HttpClientResponse.HttpClientResponse
-): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response)
+  response: HttpClientResponse.HttpClientResponse,
+  sent?: RunAuth.Sent
+): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response, sent)
+
+/** @internal */
+export const sentWith = (response: HttpClientResponse.HttpClientResponse): RunAuth.Sent | undefined =>
+  response instanceof CallerResponse ? response.sentWith() : undefined
 
 /** Any error of a client; those of HttpClient hold the request. @internal */
 export const mapError = <E>(request: HttpClientRequest.HttpClientRequest, error: E): E => {
@@ -64,43 +70,53 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
   readonly [HttpClientResponse.TypeId]: HttpClientResponse.TypeId = HttpClientResponse.TypeId
   readonly request: HttpClientRequest.HttpClientRequest
   /** Private to the language, so that no printer finds the signed request in it. */
-  readonly #sent: HttpClientResponse.HttpClientResponse
+  readonly #answer: HttpClientResponse.HttpClientResponse
+  readonly #sentWith: RunAuth.Sent | undefined
 
-  constructor(request: HttpClientRequest.HttpClientRequest, sent: HttpClientResponse.HttpClientResponse) {
+  constructor(
+    request: HttpClientRequest.HttpClientRequest,
+    answer: HttpClientResponse.HttpClientResponse,
+    sentWith: RunAuth.Sent | undefined
+  ) {
     super()
     this.request = request
-    this.#sent = sent
+    this.#answer = answer
+    this.#sentWith = sentWith
+  }
+
+  sentWith() {
+    return this.#sentWith
   }
 
   get status() {
-    return this.#sent.status
+    return this.#answer.status
   }
   get headers() {
-    return this.#sent.headers
+    return this.#answer.headers
   }
   get cookies() {
-    return this.#sent.cookies
+    return this.#answer.cookies
   }
   get remoteAddress() {
-    return this.#sent.remoteAddress
+    return this.#answer.remoteAddress
   }
   get json() {
-    return this.#mapError(this.#sent.json)
+    return this.#mapError(this.#answer.json)
   }
   get text() {
-    return this.#mapError(this.#sent.text)
+    return this.#mapError(this.#answer.text)
   }
   get urlParamsBody() {
-    return this.#mapError(this.#sent.urlParamsBody)
+    return this.#mapError(this.#answer.urlParamsBody)
   }
   get arrayBuffer() {
-    return this.#mapError(this.#sent.arrayBuffer)
+    return this.#mapError(this.#answer.arrayBuffer)
   }
   get formData() {
-    return this.#mapError(this.#sent.formData)
+    return this.#mapError(this.#answer.formData)
   }
   get stream() {
-    return Stream.mapError(this.#sent.stream, (error) => this.#ownError(error))
+    return Stream.mapError(this.#answer.stream, (error) => this.#ownError(error))
   }
 
   toJSON(): unknown {

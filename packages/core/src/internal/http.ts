@@ -6,6 +6,7 @@ import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
@@ -57,53 +58,96 @@ export const execute = <E, R>(
   client: HttpClient.HttpClient.With<E, R>,
   request: HttpClientRequest.HttpClientRequest,
   redirects: "manual" | "as told"
-): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>
-  Effect.contextWithEffect((context: Context.Context<R>) => {
-    const given = Context.getOption(context as Context.Context<never>, FetchHttpClient.RequestInit)
-    if (redirects === "as told" && Option.isNone(given)) return client.execute(request)
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> => {
+  const contexts = known.get(client)
+  if (redirects === "manual" && contexts !== undefined) {
+    return withContext(client.execute(request), contexts.manual)
+  }
+  return Effect.contextWithEffect((context: Context.Context<R>) => {
+    if (redirects === "as told" && Option.isNone(requestInit(context))) return client.execute(request)
     return Effect.flatMap(
       fetchOptions(client),
-      (options) =>
-        Effect.mapInputContext(
-          client.execute(request),
-          (context: Context.Context<R>) =>
-            Context.add(context, FetchHttpClient.RequestInit, {
-              ...options,
-              ...Option.getOrUndefined(given),
-              ...(redirects === "manual" ? { redirect: "manual" } : undefined)
-            })
-        )
+      ({ asTold, manual }) => Effect.mapInputContext(client.execute(request), redirects === "manual" ? manual : asTold)
     )
   })
+}
+
+/** `Effect.mapInputContext` in half of its steps: it stands in the way of every request. */
+const withContext = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  change: (context: Context.Context<R>) => Context.Context<R>
+): Effect.Effect<A, E, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      FiberRef.modify(FiberRef.currentContext, (context) => [context, change(context as Context.Context<R>)]),
+      (before) => {
+        const back = FiberRef.set(FiberRef.currentContext, before)
+        return Effect.matchCauseEffect(restore(effect), {
+          onFailure: (cause) => Effect.zipRight(back, Effect.failCause(cause)),
+          onSuccess: (value) => Effect.as(back, value)
+        })
+      }
+    )
+  )
+
+const requestInit = (context: Context.Context<never>) => Context.getOption(context, FetchHttpClient.RequestInit)
+
+/** What a client gets in the place of the context of a call. */
+interface Contexts {
+  readonly manual: <R>(context: Context.Context<R>) => Context.Context<R>
+  readonly asTold: <R>(context: Context.Context<R>) => Context.Context<R>
+}
+
+const makeContexts = (options: RequestInit | undefined): Contexts => {
+  const adding = (more: RequestInit | undefined) => {
+    // A fiber has the same context at many requests, and to add to one is to copy it.
+    const made = new WeakMap<Context.Context<never>, Context.Context<never>>()
+    return <R>(context: Context.Context<R>): Context.Context<R> => {
+      let next = made.get(context) as Context.Context<R> | undefined
+      if (next === undefined) {
+        next = Context.add(context, FetchHttpClient.RequestInit, {
+          ...options,
+          ...Option.getOrUndefined(requestInit(context)),
+          ...more
+        }) as Context.Context<R>
+        made.set(context, next)
+      }
+      return next
+    }
+  }
+  return { manual: adding({ redirect: "manual" }), asTold: adding(undefined) }
+}
 
 /**
  * The options of `fetch` that the client's own layer was given, a proxy among them: ours would take their place. Only
  * what runs inside of the client sees them, so a request is begun and interrupted before it is sent.
  */
-const fetchOptions = <E, R>(
-  client: HttpClient.HttpClient.With<E, R>
-): Effect.Effect<RequestInit | undefined, never, R> =>
+const fetchOptions = <E, R>(client: HttpClient.HttpClient.With<E, R>): Effect.Effect<Contexts, never, R> =>
   Effect.suspend(() => {
-    if (learned.has(client)) return Effect.succeed(learned.get(client))
-    const probe = HttpClient.mapRequestEffect(client, () =>
-      Effect.contextWithEffect((context: Context.Context<never>) => {
-        learned.set(client, Option.getOrUndefined(Context.getOption(context, FetchHttpClient.RequestInit)))
-        return Effect.interrupt
-      }))
+    const contexts = known.get(client)
+    if (contexts !== undefined) return Effect.succeed(contexts)
+    let options: RequestInit | undefined
+    const probe = HttpClient.mapRequestEffect(
+      client,
+      () =>
+        Effect.contextWithEffect((context: Context.Context<never>) => {
+          options = Option.getOrUndefined(requestInit(context))
+          return Effect.interrupt
+        })
+    )
     const asked = Effect.mapInputContext(
       probe.get("http://localhost/"),
       // Those of this call would hide the layer's.
-      (context: Context.Context<R>) =>
-        Context.omit(FetchHttpClient.RequestInit)(context) as Context.Context<R>
+      (context: Context.Context<R>) => Context.omit(FetchHttpClient.RequestInit)(context) as Context.Context<R>
     )
     return Effect.map(Effect.exit(asked), () => {
-      const options = learned.get(client)
-      learned.set(client, options)
-      return options
+      const contexts = makeContexts(options)
+      known.set(client, contexts)
+      return contexts
     })
   })
 
-const learned = new WeakMap<object, RequestInit | undefined>()
+const known = new WeakMap<object, Contexts>()
 
 /** Platform's own register of the requests that `HttpClient.withScope` aborts, by request. */
 const scopedRequests = globalValue(

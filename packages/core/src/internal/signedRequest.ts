@@ -1,11 +1,17 @@
 /** A request as it is sent for its caller, and its answer as it is handed back. */
+import * as Headers from "@effect/platform/Headers"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as UrlParams from "@effect/platform/UrlParams"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as HashMap from "effect/HashMap"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type * as Tracer from "effect/Tracer"
 import * as RunAuth from "../RunAuth.ts"
 import * as CallerResponse from "./callerResponse.ts"
 import * as Http from "./http.ts"
@@ -22,19 +28,25 @@ export const send = <E, R>(
   request: HttpClientRequest.HttpClientRequest,
   credential: RunAuth.Assertion | RunAuth.Bearer
 ): Effect.Effect<Answer<E>, E, R> => {
-  const signed = Http.inPlaceOf(request, HttpClientRequest.setHeaders(request, headersOf(credential)))
-  signedRequests.add(signed)
-  return Http.execute(client, signed, "manual").pipe(
-    Effect.annotateSpans(RunAuth.attributes(RunAuth.sent(credential))),
-    Effect.matchEffect({
-      onFailure: (error): Effect.Effect<Answer<E>, E> =>
-        CallerResponse.isStatusError(error)
-          ? Effect.succeed({ response: error.response, failure: error })
-          : Effect.fail(CallerResponse.mapError(request, error)),
-      onSuccess: (response) => Effect.succeed({ response, failure: undefined })
-    }),
-    Effect.catchAllDefect((defect) => Effect.die(CallerResponse.clean(request, defect)))
-  )
+  const { headers } = partsOf(credential)
+  const signed = Http.inPlaceOf(request, HttpClientRequest.setHeaders(request, headers))
+  return Effect.matchCauseEffect(annotated(Http.execute(client, signed, "manual"), credential), {
+    onFailure: (cause): Effect.Effect<Answer<E>, E> => {
+      const failure = Cause.failureOption(cause)
+      if (Option.isSome(failure) && CallerResponse.isStatusError(failure.value)) {
+        return Effect.succeed({ response: failure.value.response, failure: failure.value })
+      }
+      return Effect.failCause(Cause.match(cause, {
+        onEmpty: Cause.empty as Cause.Cause<E>,
+        onFail: (error) => Cause.fail(CallerResponse.mapError(request, error)),
+        onDie: (defect) => Cause.die(CallerResponse.clean(request, defect)),
+        onInterrupt: Cause.interrupt,
+        onSequential: Cause.sequential,
+        onParallel: Cause.parallel
+      }))
+    },
+    onSuccess: (response) => Effect.succeed({ response, failure: undefined })
+  })
 }
 
 /** @internal */
@@ -43,10 +55,52 @@ export const sendPlain = <E, R>(
   request: HttpClientRequest.HttpClientRequest,
   credential: RunAuth.None
 ) =>
-  Http.execute(client, request, "as told").pipe(
-    Effect.annotateSpans(RunAuth.attributes(RunAuth.sent(credential))),
-    Effect.map((response) => note(response, credential))
+  Effect.map(
+    annotated(Http.execute(client, request, "as told"), credential),
+    (response) => {
+      plainResponses.set(response, partsOf(credential).sent)
+      return response
+    }
   )
+
+/** The attributes are in an effect's own spans only, as by `Effect.annotateSpans`, which makes them anew each time. */
+const annotated = <A, E, R>(effect: Effect.Effect<A, E, R>, credential: RunAuth.Credential): Effect.Effect<A, E, R> => {
+  const { annotations } = partsOf(credential)
+  return Effect.tracerWith((tracer) =>
+    // Effect's own keeps nothing and shows nothing: where there is no other, nobody pays for them.
+    isNative(tracer) ? effect : Effect.locallyWith(
+      effect,
+      FiberRef.currentTracerSpanAnnotations,
+      (outer) => HashMap.isEmpty(outer) ? annotations : HashMap.union(outer, annotations)
+    )
+  )
+}
+
+let native: Tracer.Tracer | undefined
+const isNative = (tracer: Tracer.Tracer) => tracer === (native ??= Effect.runSync(Effect.tracer))
+
+/** What is made of a credential. One of a run is sent with many requests. */
+interface Parts {
+  readonly sent: RunAuth.Sent
+  readonly headers: Headers.Headers
+  readonly annotations: HashMap.HashMap<string, unknown>
+}
+
+const partsOf = (credential: RunAuth.Credential): Parts => {
+  let parts = partsByCredential.get(credential)
+  if (parts === undefined) {
+    const sent = RunAuth.sent(credential)
+    parts = {
+      sent,
+      headers: Headers.fromInput(headersOf(credential)),
+      annotations: HashMap.fromIterable(Object.entries(RunAuth.attributes(sent)))
+    }
+    partsByCredential.set(credential, parts)
+  }
+  return parts
+}
+
+const partsByCredential = new WeakMap<RunAuth.Credential, Parts>()
 
 /** Hands an answer to the caller, as if the caller's own request had been sent. @internal */
 export const finish = <E>(
@@ -54,7 +108,7 @@ export const finish = <E>(
   { failure, response }: Answer<E>,
   credential: RunAuth.Credential
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E> => {
-  const own = note(CallerResponse.make(request, response), credential)
+  const own = CallerResponse.make(request, response, partsOf(credential).sent)
   return failure === undefined ? Effect.succeed(own) : Effect.fail(CallerResponse.statusError(failure, own))
 }
 
@@ -78,14 +132,9 @@ export const headersOf = (credential: RunAuth.Credential): Readonly<Record<strin
   }
 }
 
-/** @internal */
-export const note = (response: HttpClientResponse.HttpClientResponse, credential: RunAuth.Credential) => {
-  sentByResponse.set(response, RunAuth.sent(credential))
-  return response
-}
+/** What the request of this response was sent with, if it was sent by us. @internal */
+export const sentWith = (response: HttpClientResponse.HttpClientResponse): RunAuth.Sent | undefined =>
+  CallerResponse.sentWith(response) ?? plainResponses.get(response)
 
-/** @internal */
-export const sentByResponse = new WeakMap<HttpClientResponse.HttpClientResponse, RunAuth.Sent>()
-
-/** Requests that a run has signed, so that a run inside of a run can say what is wrong. @internal */
-export const signedRequests = new WeakSet<HttpClientRequest.HttpClientRequest>()
+/** Responses of requests that were sent as they are. */
+const plainResponses = new WeakMap<HttpClientResponse.HttpClientResponse, RunAuth.Sent>()

@@ -2,16 +2,33 @@ import { assert, describe, it } from "@effect/vitest"
 import { FastCheck } from "effect"
 import * as Base64 from "../../src/internal/base64.ts"
 
-const forms = [
-  { name: "standard, padded", encode: Base64.encode, decode: Base64.decode, node: "base64", chars: "AZ9f+/=-_ \n!é" },
+/** As in a runtime without `Buffer`. */
+const portable = Base64.make(undefined)
+
+const forms = ([["over Buffer", Base64], ["by itself", portable]] as const).flatMap(([by, base64]) => [
   {
+    by,
+    name: "standard, padded",
+    encode: base64.encode,
+    decode: base64.decode,
+    node: "base64",
+    chars: "AZ9f+/=-_ \n!é"
+  } as const,
+  {
+    by,
     name: "url-safe, unpadded",
-    encode: Base64.encodeUrl,
-    decode: Base64.decodeUrl,
+    encode: base64.encodeUrl,
+    decode: base64.decodeUrl,
     node: "base64url",
     chars: "AZ9f-_+/= \n!é"
+  } as const
+])
+
+it("writes the UTF-8 of a text", () => {
+  for (const { encodeUrlText } of [Base64, portable]) {
+    assert.strictEqual(encodeUrlText("{\"a\":\"ü🛰\"}"), Buffer.from("{\"a\":\"ü🛰\"}").toString("base64url"))
   }
-] as const
+})
 
 const refused: Record<
   typeof forms[number]["name"],
@@ -36,14 +53,14 @@ const refused: Record<
   ]
 }
 
-for (const { chars, decode, encode, name, node } of forms) {
+for (const { by, chars, decode, encode, name, node } of forms) {
   /** What Node makes of it, where it is the one spelling that Node writes. */
   const oracle = (text: string): Uint8Array | undefined => {
     const bytes = Buffer.from(text, node)
     return bytes.toString(node) === text ? new Uint8Array(bytes) : undefined
   }
 
-  describe(`base64, ${name}`, () => {
+  describe(`base64 ${by}, ${name}`, () => {
     for (const [why, texts] of refused[name]) {
       it(`refuses ${why}`, () => {
         for (const text of texts) assert.isUndefined(decode(text), JSON.stringify(text))

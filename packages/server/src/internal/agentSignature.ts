@@ -2,13 +2,14 @@
 import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import * as Signing from "@agent-identity/core/Signing"
 import * as Timestamp from "@agent-identity/core/Timestamp"
-import * as Cache from "effect/Cache"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
 import * as Option from "effect/Option"
 import * as AgentDirectory from "../AgentDirectory.ts"
+import { BoundedMap } from "./boundedMap.ts"
 
 /** @internal */
 export const DEFAULT_SKEW = Duration.seconds(300)
@@ -28,7 +29,7 @@ export interface Signed {
 export const isStale = (signedAt: number, now: number, skew: number): boolean => !(Math.abs(now - signedAt) <= skew)
 
 /** The public key of the first test of RFC 8032, section 7.1. */
-const NOBODY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+const NOBODY = Either.getOrThrow(Encoding.decodeBase64("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="))
 
 /** @internal */
 export const makeCheck = (options: { readonly skew?: Duration.DurationInput | undefined } | undefined) =>
@@ -37,11 +38,19 @@ export const makeCheck = (options: { readonly skew?: Duration.DurationInput | un
     const signing = yield* Signing.Signing
     const skew = Duration.toMillis(options?.skew ?? DEFAULT_SKEW)
     // By the key itself and not by the agent, so that a changed or revoked key is never answered from here.
-    const verifiers = yield* Cache.make({
-      capacity: 10_000,
-      timeToLive: Duration.infinity,
-      lookup: (publicKey: string) => Effect.flatMap(Encoding.decodeBase64(publicKey), signing.importPublicKey)
-    })
+    const verifiers = new BoundedMap<string, Signing.Verifier>(10_000)
+    const verifierOf = (publicKey: Uint8Array): Effect.Effect<Signing.Verifier, Refusal> => {
+      const key = String.fromCharCode(...publicKey)
+      const known = verifiers.get(key)
+      if (known !== undefined) return Effect.succeed(known)
+      return Effect.mapBoth(signing.importPublicKey(publicKey), {
+        onFailure: () => "BadSignature" as const,
+        onSuccess: (verifier) => {
+          verifiers.set(key, verifier)
+          return verifier
+        }
+      })
+    }
     /** The agent whose signature it is. */
     return (signed: Signed): Effect.Effect<AgentDirectory.Agent, Refusal | AgentDirectory.AgentDirectoryError> =>
       Effect.gen(function*() {
@@ -50,15 +59,7 @@ export const makeCheck = (options: { readonly skew?: Duration.DurationInput | un
         if (signedAt === undefined || isStale(signedAt, now, skew)) return yield* Effect.fail("Stale" as const)
         const agent = yield* directory.findAgent(signed.agentRuntimeId)
         // For an agent that nobody knows a signature is checked too, so that the time of an answer tells no ids.
-        const publicKey = Option.match(agent, {
-          onNone: () => NOBODY,
-          onSome: (_) => Encoding.encodeBase64(_.publicKey)
-        })
-        const verifier = yield* verifiers.get(publicKey).pipe(
-          Effect.mapError(() => "BadSignature" as const),
-          // One request that is aborted would interrupt all that wait for the same key.
-          Effect.uninterruptible
-        )
+        const verifier = yield* verifierOf(Option.isSome(agent) ? agent.value.publicKey : NOBODY)
         const isSigned = yield* verifier.verify(signed.payload, signed.signature)
         if (Option.isNone(agent)) return yield* Effect.fail("UnknownAgent" as const)
         return isSigned ? agent.value : yield* Effect.fail("BadSignature" as const)
