@@ -34,7 +34,7 @@ export const format = (millis: number): string | undefined => {
 
 const DAY = 86_400_000
 const TWO_DIGITS = Array.from({ length: 60 }, (_, index) => String(index).padStart(2, "0"))
-let today = { day: NaN, date: "" }
+let today = { day: 0, date: "1970-01-01T" }
 
 /**
  * Milliseconds since the Unix epoch; undefined for every other form of time, for a date that is none and for a leap
@@ -45,6 +45,14 @@ let today = { day: NaN, date: "" }
  */
 export const parse = (text: string): number | undefined => {
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text)) return undefined
+  if (!text.startsWith(today.date)) return parseAnyDay(text)
+  const [hours, minutes, seconds] = [Number(text.slice(11, 13)), Number(text.slice(14, 16)), Number(text.slice(17, 19))]
+  return hours < 24 && minutes < 60 && seconds < 60
+    ? today.day * DAY + ((hours * 60 + minutes) * 60 + seconds) * 1000
+    : undefined
+}
+
+const parseAnyDay = (text: string): number | undefined => {
   const millis = Date.parse(text)
   // `Date.parse` lets 30 February roll over into March, and 24:00 into the next day.
   return Number.isNaN(millis) || format(millis) !== text ? undefined : millis

@@ -169,28 +169,29 @@ export const make = (
             : refuse("ExpiredTask", assertion)
         }))
 
-    const verifyNew = (authorization: string) =>
-      Effect.gen(function*() {
-        const decoded = AssertionHeader.decode(authorization)
-        if (Either.isLeft(decoded)) return yield* refuse("Malformed", undefined, decoded.left.message)
-        const { agentRuntimeId, signature, taskId, timestamp } = decoded.right
-        const payload = SignedPayload.assertion(form, agentRuntimeId, taskId, timestamp)
-        const agent = yield* Effect.mapError(
-          checkSignature({ agentRuntimeId, timestamp, payload, signature }),
-          (error) => typeof error === "string" ? refuse(error, decoded.right) : error
-        )
-        const signedAt = Timestamp.parse(timestamp)!
-        if (replays !== undefined && !(yield* replays.isNew(Encoding.encodeBase64(signature), signedAt))) {
-          return yield* refuse("Replayed", decoded.right)
+    const verifyNew = (
+      authorization: string
+    ): Effect.Effect<Verified, AssertionRefused | AgentDirectory.AgentDirectoryError> => {
+      const decoded = AssertionHeader.decode(authorization)
+      if (Either.isLeft(decoded)) return Effect.fail(refuse("Malformed", undefined, decoded.left.message))
+      const { agentRuntimeId, signature, taskId, timestamp } = decoded.right
+      const payload = SignedPayload.assertion(form, agentRuntimeId, taskId, timestamp)
+      return Effect.matchEffect(checkSignature({ agentRuntimeId, timestamp, payload, signature }), {
+        onFailure: (error) => Effect.fail(typeof error === "string" ? refuse(error, decoded.right) : error),
+        onSuccess: ({ publicKey }) => {
+          const signedAt = Timestamp.parse(timestamp)!
+          const signed: Signed = { assertion: { agentRuntimeId, taskId, timestamp }, publicKey, signedAt }
+          if (replays === undefined) {
+            verified.set(authorization, signed)
+            return checkTask(signed)
+          }
+          return Effect.flatMap(
+            replays.isNew(Encoding.encodeBase64(signature), signedAt),
+            (isNew) => isNew ? checkTask(signed) : Effect.fail(refuse("Replayed", decoded.right))
+          )
         }
-        const signed: Signed = {
-          assertion: { agentRuntimeId, taskId, timestamp },
-          publicKey: agent.publicKey,
-          signedAt
-        }
-        verified.set(authorization, signed)
-        return yield* checkTask(signed)
       })
+    }
 
     /** All but the signature: its bytes have been verified with the key that the agent still has. */
     const verifyAgain = (authorization: string, signed: Signed) =>
