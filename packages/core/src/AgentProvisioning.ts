@@ -36,7 +36,7 @@ import type * as UrlDerivation from "./UrlDerivation.ts"
  * - `Unavailable`: the AuthAPI does not answer; not asked again for the cooldown
  * - `Refused`: the AuthAPI refuses; not asked again for the cooldown
  * - `Store`: the record could not be read or written
- * - `KeyFailed`: no key could be made
+ * - `KeyFailed`: no key could be made, or this platform cannot use the one that is kept
  *
  * @since 0.1.0
  * @category errors
@@ -158,6 +158,16 @@ export const make = (options: Options): Effect.Effect<
     const importKey = (privateKey: Redacted.Redacted<string>) =>
       Effect.flatMap(AgentKey.fromPkcs8(privateKey), signing.importPrivateKey)
 
+    /** Of a record. A platform that cannot use a key says nothing about it: no other agent is made for that. */
+    const isKey = (privateKey: Redacted.Redacted<string>) =>
+      Effect.matchEffect(importKey(privateKey), {
+        onSuccess: () => Effect.succeed(true),
+        onFailure: (error) =>
+          error._tag === "AgentKeyError" || error.reason === "PublicKeyMismatch"
+            ? Effect.succeed(false)
+            : Effect.fail(keyFailed(error))
+      })
+
     /** The record, once it has a runtime id. */
     const registered = (first: ChatGptLogin.Login) => {
       const { binding } = first
@@ -168,13 +178,13 @@ export const make = (options: Options): Effect.Effect<
         check: loginOf(binding),
         isDone: (record) =>
           Option.isSome(record) && record.value.state !== "key-made"
-            ? Effect.isSuccess(importKey(record.value.privateKey))
+            ? isKey(record.value.privateKey)
             : Effect.succeed(false),
         claim: (record) =>
           Effect.gen(function*() {
             if (Option.isSome(record)) {
               const { privateKey } = record.value
-              if (yield* Effect.isSuccess(importKey(privateKey))) return { state: "key-made", privateKey }
+              if (yield* isKey(privateKey)) return { state: "key-made", privateKey }
               yield* Effect.logWarning("The key that is kept for this login is no Ed25519 key: a new agent is made")
             }
             return {
@@ -232,15 +242,24 @@ export const make = (options: Options): Effect.Effect<
         Effect.provide(context),
         Effect.mapError((error) => new AgentProvisioningError({ reason: "Refused", detail: error.message }))
       )
-      const kept = PersistedTasks.make({ inner, store, binding, lease, identity, check: loginOf(binding) })
+      const asking: TaskRegistration.Service = {
+        register: (task) =>
+          // The first task of a run is a part of provisioning; a renewal has a patience of its own.
+          Option.isSome(task) ? inner.register(task) : cooldown.check(first).pipe(
+            // Another run of this process has failed while this one waited for it.
+            Effect.catchAll(({ cause }) => cause?._tag === "TaskRegistrationError" ? Effect.fail(cause) : Effect.void),
+            Effect.zipRight(Effect.tapError(inner.register(task), (error) =>
+              // The next run makes another agent.
+              error.reason === "AgentDeleted" ? Effect.void : cooldown.begin(first, fromAuthApi(error))))
+          )
+      }
+      const kept = PersistedTasks.make({ inner: asking, store, binding, lease, identity, check: loginOf(binding) })
       const tasks: TaskRegistration.Service = {
         register: (task) =>
           kept.register(task).pipe(
             Effect.tapError((error) =>
               error.reason === "AgentDeleted" ? forget(binding, identity.agentRuntimeId) : Effect.void
             ),
-            // The first task of a run is a part of provisioning; a renewal has a patience of its own.
-            Effect.tapError((error) => Option.isNone(task) ? cooldown.begin(first, fromAuthApi(error)) : Effect.void),
             Effect.tap(cooldown.end(first))
           )
       }
@@ -321,11 +340,11 @@ const fromAuthApi = (
     cause
   })
 
-/** Which logins the AuthAPI is not to be asked for, and until when. */
+/** Which logins the AuthAPI is not to be asked for, and since when. */
 const makeCooldown = (millis: number) => {
   const failures = new Map<string, {
     readonly error: AgentProvisioningError
-    readonly until: number
+    readonly since: number
     readonly token: Redacted.Redacted<string>
   }>()
   const key = ({ binding }: ChatGptLogin.Login) => JSON.stringify([binding.accountId, binding.chatgptUserId])
@@ -334,14 +353,15 @@ const makeCooldown = (millis: number) => {
       error.reason === "Unavailable" || error.reason === "Refused"
         ? Effect.map(
           Clock.currentTimeMillis,
-          (now) => void failures.set(key(login), { error, until: now + millis, token: login.accessToken })
+          (now) => void failures.set(key(login), { error, since: now, token: login.accessToken })
         )
         : Effect.void,
     end: (login: ChatGptLogin.Login) => Effect.sync(() => void failures.delete(key(login))),
     check: (login: ChatGptLogin.Login) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
         const failure = failures.get(key(login))
-        return failure !== undefined && now < failure.until &&
+        // A clock that was set back makes it no longer.
+        return failure !== undefined && now >= failure.since && now - failure.since < millis &&
             (failure.error.reason === "Unavailable" ||
               Redacted.value(failure.token) === Redacted.value(login.accessToken))
           ? failure.error

@@ -5,6 +5,7 @@ import {
   AgentRuntimeId,
   CredentialStore,
   RunTask,
+  Signing,
   TaskId,
   TaskRegistration
 } from "@agent-identity/core"
@@ -157,6 +158,16 @@ describe("AgentProvisioning: a new agent", () => {
       }).pipe(Effect.provide(World)))
   }
 
+  it.effect("is asked for again where the clock is set back", () =>
+    Effect.gen(function*() {
+      const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+      yield* TestClock.setTime(86_400_000)
+      yield* script(status(403))
+      yield* Effect.flip(driven(provisioning.agent))
+      yield* TestClock.setTime(0)
+      yield* driven(provisioning.agent)
+    }).pipe(Effect.provide(World)))
+
   it.effect("is another one for another account, and for another user", () =>
     Effect.gen(function*() {
       const ids: Array<string> = []
@@ -265,6 +276,27 @@ describe("AgentProvisioning: after a crash", () => {
         assert.deepStrictEqual(yield* asked, [1, 1])
       }).pipe(Effect.provide(World)))
   }
+})
+
+describe("AgentProvisioning: a platform that cannot use the key", () => {
+  it.effect("is an error, and the agent that is kept stays", () =>
+    Effect.gen(function*() {
+      yield* keep({ state: "ready", privateKey, agentRuntimeId, taskId })
+      const broken = Signing.make(Effect.succeed({
+        signer: () => {
+          throw new Error("not allowed here")
+        },
+        verifier: () => () => false
+      }))
+      const error = yield* Effect.flip(
+        Effect.flatMap(AgentProvisioning.AgentProvisioning, (_) => _.agent).pipe(
+          Effect.provide(Layer.provide(process(), Layer.succeed(Signing.Signing, broken)))
+        )
+      )
+      assert.strictEqual(error.reason, "KeyFailed")
+      assert.strictEqual(Option.getOrThrow(yield* kept()).state, "ready")
+      assert.deepStrictEqual(yield* asked, [0, 0])
+    }).pipe(Effect.provide(World)))
 })
 
 describe("AgentProvisioning: many at once", () => {
@@ -460,6 +492,28 @@ describe("AgentProvisioning: tasks", () => {
       assert.notStrictEqual(second.identity.agentRuntimeId, first.identity.agentRuntimeId)
     }).pipe(Effect.provide(World)))
 
+  it.effect("an agent that is deleted before its first task makes room for a new one at once", () =>
+    Effect.gen(function*() {
+      const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+      const first = yield* provisioning.agent
+      yield* script(deleted)
+      assert.strictEqual((yield* Effect.flip(driven(firstTask(first)))).reason, "AgentDeleted")
+      const second = yield* driven(provisioning.agent)
+      assert.notStrictEqual(second.identity.agentRuntimeId, first.identity.agentRuntimeId)
+    }).pipe(Effect.provide(World)))
+
+  it.effect("two runs of a process that begin at once fail once", () =>
+    Effect.gen(function*() {
+      const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+      const [a, b] = [yield* provisioning.agent, yield* provisioning.agent]
+      yield* script(status(503), status(503), status(503))
+      const errors = yield* driven(
+        Effect.all([Effect.flip(firstTask(a)), Effect.flip(firstTask(b))], { concurrency: 2 })
+      )
+      assert.isTrue(errors.every(({ retryable }) => retryable))
+      assert.deepStrictEqual(yield* asked, [1, 3])
+    }).pipe(Effect.provide(World)))
+
   it.effect("the end of a run in the middle of a renewal leaves no lease behind", () =>
     Effect.gen(function*() {
       const { taskId, tasks } = yield* run()
@@ -514,6 +568,66 @@ describe("AgentProvisioning: a store that fails", () => {
         const error = yield* Effect.flip(agent().pipe(Effect.provide(failing(member, from))))
         assert.strictEqual(error.reason, "Store")
         assert.include(error.message, "no space is left")
+      }).pipe(Effect.provide(World)))
+  }
+})
+
+describe("AgentProvisioning: a store that is slow, or strange", () => {
+  type Swap = CredentialStore.Service["compareAndSwap"]
+  /** The agent, over a store whose swaps are these. */
+  const agentOver = (change: (swap: Swap) => Swap) =>
+    Effect.gen(function*() {
+      const inner = yield* CredentialStore.CredentialStore
+      const store = Layer.succeed(CredentialStore.CredentialStore, {
+        ...inner,
+        compareAndSwap: change(inner.compareAndSwap)
+      })
+      return yield* Effect.flatMap(AgentProvisioning.AgentProvisioning, (_) => _.agent).pipe(
+        Effect.provide(Layer.provide(process(), store))
+      )
+    })
+
+  it.effect("leaves no lease where a run ends while it takes one", () =>
+    Effect.gen(function*() {
+      let swaps = 0
+      const first = yield* agentOver((swap) => (...args) => {
+        const slow = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+        return ++swaps === 3 ? Effect.uninterruptible(Effect.zipLeft(swap(...args), slow)) : swap(...args)
+      })
+      assert.strictEqual(swaps, 2)
+      const fiber = yield* Effect.fork(firstTask(first))
+      yield* until(Effect.sync(() => swaps === 3))
+      yield* Fiber.interrupt(fiber)
+      assert.isUndefined(Option.getOrThrow(yield* kept()).lease)
+    }).pipe(Effect.provide(World)))
+
+  it.effect("is asked once more to keep what the AuthAPI has given", () =>
+    Effect.gen(function*() {
+      let swaps = 0
+      const lost = new CredentialStore.CredentialStoreError({
+        reason: "LockLost",
+        store: "a test",
+        detail: "try again"
+      })
+      const { identity } = yield* driven(
+        agentOver((swap) => (...args) => Effect.suspend(() => ++swaps === 2 ? Effect.fail(lost) : swap(...args)))
+      )
+      const record = Option.getOrThrow(yield* kept())
+      assert.deepInclude(record, { state: "registered", agentRuntimeId: identity.agentRuntimeId })
+      assert.isUndefined(record.lease)
+      assert.deepStrictEqual(yield* asked, [1, 0])
+    }).pipe(Effect.provide(World)))
+
+  for (const from of [1, 2]) {
+    it.effect(`is given up where no swap succeeds, from the ${from === 1 ? "first" : "second"} on`, () =>
+      Effect.gen(function*() {
+        let swaps = 0
+        const error = yield* Effect.flip(
+          driven(agentOver((swap) => (...args) => ++swaps < from ? swap(...args) : Effect.succeed(false)))
+        )
+        assert.strictEqual(error.reason, "Store")
+        assert.include(error.message, "another one at every swap")
+        assert.isBelow(swaps, 100)
       }).pipe(Effect.provide(World)))
   }
 })

@@ -7,12 +7,14 @@ import type * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
+import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as AuthFile from "./AuthFile.ts"
 
@@ -88,7 +90,7 @@ export const fromAuthFile = (
     const fs = yield* FileSystem.FileSystem
     const fail = (reason: CredentialSourceError["reason"], detail: string) =>
       new CredentialSourceError({ reason, source: file, detail })
-    const text = yield* Effect.mapError(
+    const auth = yield* Effect.mapError(
       fs.readFileString(file),
       (error) =>
         error._tag === "SystemError" && error.reason === "NotFound"
@@ -97,10 +99,16 @@ export const fromAuthFile = (
             "there is no such file, and CODEX_ACCESS_TOKEN is not set; set it to an agent identity JWT"
           )
           : fail("Unreadable", "the file cannot be read")
-    )
-    const auth = yield* Effect.mapError(
-      decodeAuthFile(text),
-      () => fail("Invalid", "it is no JSON object with a text as `auth_mode`")
+    ).pipe(
+      Effect.flatMap((text) =>
+        Effect.mapError(
+          decodeAuthFile(text),
+          () => fail("Invalid", "it is no JSON object with a text as `auth_mode`")
+        )
+      ),
+      // The reference empties the file and then writes it: a moment later it may be whole.
+      Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 6, while: ({ reason }) => reason === "Invalid" }),
+      Effect.withClock(Clock.make())
     )
     if (auth.auth_mode !== "agentIdentity" || auth.agent_identity == null) {
       if (auth.agent_identity != null) {

@@ -376,6 +376,27 @@ describe("AuthFile.layerCredentialStore writes", () => {
       })
   )
 
+  live("keeps numbers that JavaScript would write otherwise, or cannot hold", () =>
+    Effect.gen(function*() {
+      const path = yield* file()
+      const odd = "\"big\": 12345678901234567890, \"one\": 1.0, \"huge\": 1e400, \"text\": \"1.0\""
+      Fs.writeFileSync(path, readText(path).replace(/^\{/, `{${odd}, "deep": { "list": [9007199254740993] },`))
+      yield* put(path, registered)
+      const text = readText(path)
+      for (const member of odd.split(", ")) assert.include(text, member)
+      assert.include(text, "9007199254740993")
+    }))
+
+  live("takes over a lock that is of the future, once it has seen it stand still", () =>
+    Effect.gen(function*() {
+      const path = yield* file()
+      Fs.mkdirSync(`${path}.lock`)
+      const tomorrow = Date.now() / 1000 + 86_400
+      Fs.utimesSync(`${path}.lock`, tomorrow, tomorrow)
+      yield* put(path, registered)
+      assert.deepStrictEqual(leftovers(path), [])
+    }))
+
   live("gives a task that the reference wrote no other task's age", () =>
     Effect.gen(function*() {
       const path = yield* file()

@@ -186,6 +186,20 @@ describe("CredentialSource.fromAuthFile", () => {
       }))
   }
 
+  scoped("waits for a file that is being written in place", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const file = `${yield* home("")}/auth.json`
+      yield* Effect.fork(
+        Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 30))).pipe(
+          Effect.zipRight(
+            fs.writeFileString(file, JSON.stringify({ auth_mode: "agentIdentity", agent_identity: "jwt-in-file" }))
+          )
+        )
+      )
+      assert.strictEqual(tokenOf(yield* CredentialSource.fromAuthFile(file)), "jwt-in-file")
+    }))
+
   scoped("refuses a folder in its place", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(CredentialSource.fromAuthFile(yield* home()))

@@ -5,7 +5,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
-import type * as CredentialStore from "../CredentialStore.ts"
+import * as Schedule from "effect/Schedule"
+import * as CredentialStore from "../CredentialStore.ts"
 
 /** @internal */
 export interface Step<E> {
@@ -34,19 +35,24 @@ export interface Step<E> {
 export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecord, E> =>
   Effect.gen(function*() {
     const leaseMillis = Math.min(Duration.toMillis(step.lease), LONGEST_LEASE_MILLIS)
-    const get = Effect.mapError(step.store.get(step.binding), step.onStoreError)
-    const swap = (
-      current: Option.Option<CredentialStore.Entry>,
-      next: CredentialStore.AgentRecord
-    ) =>
-      Effect.mapError(
-        step.store.compareAndSwap(step.binding, Option.map(current, ({ version }) => version), Option.some(next)),
-        step.onStoreError
-      )
+    const get = step.store.get(step.binding)
+    const swap = (current: Option.Option<CredentialStore.Entry>, next: CredentialStore.AgentRecord) =>
+      step.store.compareAndSwap(step.binding, Option.map(current, ({ version }) => version), Option.some(next))
+    /** After a swap that came too late: another has won it, and not always. */
+    let lost = 0
+    const late = Effect.suspend(() =>
+      ++lost < MOST_LOST_SWAPS ? Effect.flatMap(Random.nextRange(5, 20), Effect.sleep) : Effect.fail(step.onStoreError(
+        new CredentialStore.CredentialStoreError({
+          reason: "Locked",
+          store: "the credential store",
+          detail: "the record is another one at every swap; try again later, or see why `get` shows what is not there"
+        })
+      ))
+    )
 
     for (let turn = 0;; turn++) {
       yield* step.check
-      const current = yield* get
+      const current = yield* Effect.mapError(get, step.onStoreError)
       const record = Option.map(current, (entry) => entry.record)
       if (yield* step.isDone(record)) return Option.getOrThrow(record)
       const now = yield* Clock.currentTimeMillis
@@ -54,6 +60,7 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
       if (lease !== undefined && lease.expiresAt > now && lease.expiresAt <= now + LONGEST_LEASE_MILLIS) {
         if (turn === 5) yield* Effect.logInfo("Waiting for another process, which is at work on the same agent")
         yield* Effect.interruptible(Effect.sleep(yield* Random.nextRange(20, Math.min(500, 50 * 2 ** turn))))
+        lost = 0
         continue
       }
       const holder = globalThis.crypto.randomUUID()
@@ -61,9 +68,6 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
         ...of,
         lease: { holder, expiresAt: now + leaseMillis }
       })
-      const claimed = yield* step.claim(record)
-      if (!(yield* swap(current, leased(claimed, now)))) continue
-
       /** Changes the record as long as the lease is ours. */
       const touch = (change: (record: CredentialStore.AgentRecord, now: number) => CredentialStore.AgentRecord) =>
         Effect.gen(function*() {
@@ -74,23 +78,33 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
           }
         }).pipe(Effect.ignore)
 
+      const claimed = yield* step.claim(record)
+      // The swap may have happened all the same.
+      const won = yield* Effect.onInterrupt(swap(current, leased(claimed, now)), () => touch(released)).pipe(
+        Effect.mapError(step.onStoreError)
+      )
+      if (!won) {
+        yield* Effect.interruptible(late)
+        continue
+      }
+      lost = 0
+
       const beat = Effect.forever(Effect.delay(touch(leased), leaseMillis / 4))
       // What was won is kept even if nobody waits for it any more, and whatever has happened to the record meanwhile.
       const kept = yield* Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
-          const next = yield* restore(Effect.raceFirst(step.work(claimed), Effect.interruptible(beat))).pipe(
-            Effect.onError(() => touch(released))
-          )
+          const next = yield* restore(Effect.raceFirst(step.work(claimed), Effect.interruptible(beat)))
           for (;;) {
             yield* step.check
-            const current = yield* get
+            const current = yield* Effect.mapError(again(get), step.onStoreError)
             const record = Option.map(current, (entry) => entry.record)
             if (yield* step.isDone(record)) return record
             // Another agent is being made in its place.
             if (Option.isSome(record) && !sameKey(record.value, next)) return Option.none()
-            if (yield* swap(current, next)) return Option.some(next)
+            if (yield* Effect.mapError(again(swap(current, next)), step.onStoreError)) return Option.some(next)
+            yield* late
           }
-        })
+        }).pipe(Effect.onError(() => touch(released)))
       )
       if (Option.isSome(kept)) return kept.value
     }
@@ -98,6 +112,17 @@ export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecor
 
 /** A clock that was wrong must not hold up everybody else. */
 const LONGEST_LEASE_MILLIS = 600_000
+
+/** In a row, with the waits between them. */
+const MOST_LOST_SWAPS = 20
+
+/** What the AuthAPI has given is not lost to a store that is out of reach for a moment. */
+const again = <A>(effect: Effect.Effect<A, CredentialStore.CredentialStoreError>) =>
+  Effect.retry(effect, {
+    times: 2,
+    schedule: Schedule.spaced("500 millis"),
+    while: ({ reason }) => reason === "Locked" || reason === "LockLost" || reason === "Unavailable"
+  })
 
 const released = (record: CredentialStore.AgentRecord): CredentialStore.AgentRecord => ({ ...record, lease: undefined })
 

@@ -24,7 +24,7 @@ export type AuthFile = Readonly<Record<string, unknown>>
 /** Undefined for what is no JSON object. @internal */
 export const parse = (bytes: Uint8Array): AuthFile | undefined => {
   try {
-    const json: unknown = JSON.parse(utf8.decode(bytes))
+    const json: unknown = JSON.parse(utf8.decode(bytes).replace(STRINGS_AND_NUMBERS, markNumber))
     return Predicate.isRecord(json) ? json : undefined
   } catch {
     return undefined // Not with the error: its message quotes the text.
@@ -33,6 +33,18 @@ export const parse = (bytes: Uint8Array): AuthFile | undefined => {
 
 /** Strict: what is no UTF-8 would not be written as it was read. */
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+/** A number that JavaScript would write otherwise, or cannot hold, stays as it stands: `stringify` writes it so. */
+const markNumber = (token: string): string =>
+  token.startsWith("\"") || String(Number(token)) === token ? token : `"${MARK}${token}"`
+
+const stringify = (value: unknown): string => JSON.stringify(value, null, 2).replace(MARKED, "$1")
+
+const STRINGS_AND_NUMBERS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+
+/** In no file. */
+const MARK = `number-${Crypto.randomUUID()}:`
+const MARKED = new RegExp(`"${MARK}([^"]*)"`, "g")
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The login
@@ -208,7 +220,7 @@ export const withRecord = (
   if (Option.isNone(next) || next.value.state === "key-made") delete result.agent_identity
   else result.agent_identity = agentMember(agentBefore, login, next.value)
   if (Option.isSome(next)) result.agent_identity_provisioning = ownMember(login, next.value)
-  return JSON.stringify(result, null, 2)
+  return stringify(result)
 }
 
 const agentMember = (

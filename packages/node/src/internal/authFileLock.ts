@@ -1,6 +1,7 @@
 /**
  * The lock of a file among processes: a directory beside it, made by `proper-lockfile`. Whoever finds one that is older
- * than two seconds takes it over, so its holder has to look whether it is still its own before it changes anything.
+ * than two seconds, or has seen it stand still for that long, takes it over, so its holder has to look whether it is
+ * still its own before it changes anything.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -55,6 +56,7 @@ export const withLock = <A, E, E2>(
 
 const make = (file: string) => {
   let held: { readonly since: number; readonly inode: bigint; readonly handle: number | undefined } | undefined
+  let seen: { readonly since: number; readonly inode: bigint; readonly mtimeNs: bigint } | undefined
   let made = false
   let compromised = false
   let release: (() => Promise<void>) | undefined
@@ -62,6 +64,12 @@ const make = (file: string) => {
   const letGo = () => {
     if (held?.handle !== undefined) Fs.closeSync(held.handle)
     held = undefined
+  }
+
+  /** However old its time says it is: a clock that was wrong leaves locks that are of the future for a long time. */
+  const hasStoodStill = ({ ino: inode, mtimeNs }: Fs.BigIntStats) => {
+    if (seen?.inode !== inode || seen.mtimeNs !== mtimeNs) seen = { inode, mtimeNs, since: performance.now() }
+    return performance.now() - seen.since >= STALE_MILLIS
   }
 
   const remove = (folder: string) => {
@@ -73,13 +81,19 @@ const make = (file: string) => {
     }
     // An old one, of which proper-lockfile has seen the age a while ago: another may have taken it over since.
     if (found === undefined) return
-    if (Number(found.mtimeMs) >= Date.now() - STALE_MILLIS) throw taken()
+    if (!hasStoodStill(found) && Number(found.mtimeMs) >= Date.now() - STALE_MILLIS) throw taken()
     Fs.rmdirSync(folder)
   }
 
   const fs = {
     realpath: Fs.realpath,
-    stat: Fs.stat,
+    stat: (folder: string, callback: (error: unknown, found?: Pick<Fs.Stats, "mtime">) => void) =>
+      held !== undefined ? Fs.stat(folder, callback) : Fs.stat(
+        folder,
+        { bigint: true },
+        (error, found) =>
+          error === null && hasStoodStill(found) ? callback(null, { mtime: new Date(0) }) : callback(error, found)
+      ),
     utimes: Fs.utimes,
     mkdir: (folder: string, callback: Callback) =>
       attempt(callback, () => {
