@@ -103,6 +103,17 @@ describe("NodeAgentIdentity.layerChatGpt", () => {
       assert.deepStrictEqual(yield* requests, ["models"])
     }))
 
+  live("sends the login's token where the AuthAPI is out of reach, and keeps no agent", () =>
+    Effect.gen(function*() {
+      const { environment, file } = yield* home()
+      const unreachable = { ...environment, CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: "http://127.0.0.1:9/api/accounts" }
+      const { credential } = yield* run(unreachable)
+      assert.strictEqual(credential._tag, "Bearer")
+      assert.deepStrictEqual(yield* requests, ["models"])
+      assert.isUndefined(File.readJson(file).agent_identity)
+      assert.strictEqual((yield* run(environment)).credential._tag, "Assertion")
+    }))
+
   live("uses a token of the environment before a login", () =>
     Effect.gen(function*() {
       const { environment, file } = yield* home()
