@@ -6,13 +6,12 @@
  * @since 0.1.0
  */
 import type * as HttpClient from "@effect/platform/HttpClient"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as AgentIdentity from "./AgentIdentity.ts"
 import * as AgentKey from "./AgentKey.ts"
@@ -20,6 +19,7 @@ import * as AgentRegistration from "./AgentRegistration.ts"
 import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import * as ChatGptLogin from "./ChatGptLogin.ts"
 import * as CredentialStore from "./CredentialStore.ts"
+import * as Cooldown from "./internal/cooldown.ts"
 import * as Leased from "./internal/leased.ts"
 import * as PersistedTasks from "./internal/persistedTasks.ts"
 import * as SingleFlight from "./internal/singleFlight.ts"
@@ -144,7 +144,7 @@ export const make = (options: Options): Effect.Effect<
     const store = yield* CredentialStore.CredentialStore
     const signing = yield* Signing.Signing
     const context = yield* Effect.context<HttpClient.HttpClient | UrlDerivation.UrlDerivation>()
-    const cooldown = makeCooldown(Duration.toMillis(options.cooldown ?? "1 hour"))
+    const cooldown = Cooldown.make(Duration.toMillis(options.cooldown ?? "1 hour"))
     const lease = Duration.decode(options.lease ?? "20 seconds")
 
     /** The login as it is now, which must still be this person's. */
@@ -339,33 +339,3 @@ const fromAuthApi = (
     detail: cause.message,
     cause
   })
-
-/** Which logins the AuthAPI is not to be asked for, and since when. */
-const makeCooldown = (millis: number) => {
-  const failures = new Map<string, {
-    readonly error: AgentProvisioningError
-    readonly since: number
-    readonly token: Redacted.Redacted<string>
-  }>()
-  const key = ({ binding }: ChatGptLogin.Login) => JSON.stringify([binding.accountId, binding.chatgptUserId])
-  return {
-    begin: (login: ChatGptLogin.Login, error: AgentProvisioningError) =>
-      error.reason === "Unavailable" || error.reason === "Refused"
-        ? Effect.map(
-          Clock.currentTimeMillis,
-          (now) => void failures.set(key(login), { error, since: now, token: login.accessToken })
-        )
-        : Effect.void,
-    end: (login: ChatGptLogin.Login) => Effect.sync(() => void failures.delete(key(login))),
-    check: (login: ChatGptLogin.Login) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const failure = failures.get(key(login))
-        // A clock that was set back makes it no longer.
-        return failure !== undefined && now >= failure.since && now - failure.since < millis &&
-            (failure.error.reason === "Unavailable" ||
-              Redacted.value(failure.token) === Redacted.value(login.accessToken))
-          ? failure.error
-          : Effect.void
-      })
-  }
-}

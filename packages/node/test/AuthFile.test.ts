@@ -387,6 +387,15 @@ describe("AuthFile.layerCredentialStore writes", () => {
       assert.include(text, "9007199254740993")
     }))
 
+  live("takes no number for the name of a member", () =>
+    Effect.gen(function*() {
+      const path = yield* file()
+      const text = readText(path).replace(/^\{/, "{1.0: 2,")
+      Fs.writeFileSync(path, text)
+      assert.strictEqual((yield* Effect.flip(entryOf(path))).reason, "Invalid")
+      assert.strictEqual(readText(path), text)
+    }))
+
   live("takes over a lock that is of the future, once it has seen it stand still", () =>
     Effect.gen(function*() {
       const path = yield* file()

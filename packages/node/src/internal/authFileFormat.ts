@@ -24,7 +24,9 @@ export type AuthFile = Readonly<Record<string, unknown>>
 /** Undefined for what is no JSON object. @internal */
 export const parse = (bytes: Uint8Array): AuthFile | undefined => {
   try {
-    const json: unknown = JSON.parse(utf8.decode(bytes).replace(STRINGS_AND_NUMBERS, markNumber))
+    const text = utf8.decode(bytes)
+    JSON.parse(text) // As it stands: marks could make JSON of what is none.
+    const json: unknown = JSON.parse(text.replace(STRINGS_AND_NUMBERS, markNumber))
     return Predicate.isRecord(json) ? json : undefined
   } catch {
     return undefined // Not with the error: its message quotes the text.

@@ -81,6 +81,7 @@ const make = (file: string) => {
     }
     // An old one, of which proper-lockfile has seen the age a while ago: another may have taken it over since.
     if (found === undefined) return
+    // By the machine's clock, which has set the time of the file, whatever clock the program has.
     if (!hasStoodStill(found) && Number(found.mtimeMs) >= Date.now() - STALE_MILLIS) throw taken()
     Fs.rmdirSync(folder)
   }
