@@ -4,6 +4,9 @@ import projects from "./vitest.workspace.ts"
 export default defineConfig({
   test: {
     projects,
+    // The default leaves one core free: on a machine with two that is half of it, and much here waits rather than works.
+    maxWorkers: "100%",
+    minWorkers: 1,
     coverage: { include: ["packages/*/src/**/*.ts"] }
   }
 })
