@@ -1,9 +1,11 @@
 /**
  * Times cases side by side. Every case of a group runs a slice of some milliseconds in turn, for many rounds, in one
  * process; a ratio is made within each round and then the median is taken, so that what disturbs the machine for a while
- * disturbs both sides of the ratio.
+ * disturbs both sides of the ratio. Time is that of the processor, since machines are shared.
  */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import process from "node:process"
 
 /** Runs its operation that many times, one after the other. */
 export type Loop = (times: number) => Effect.Effect<void>
@@ -24,7 +26,7 @@ export interface Form {
 
 export const FULL: Form = { rounds: 60, sliceMillis: 25, short: false }
 
-export const SHORT: Form = { rounds: 12, sliceMillis: 8, short: true }
+export const SHORT: Form = { rounds: 40, sliceMillis: 15, short: true }
 
 /** A line of a report. */
 export interface Row {
@@ -42,7 +44,20 @@ export interface Group {
   readonly name: string
   /** What it is about, and what the ratios are to. */
   readonly title: string
-  readonly run: (form: Form) => Effect.Effect<ReadonlyArray<Row>>
+  /** The first one is the baseline. A group that measures in its own way has `rows` instead. */
+  readonly cases?: Effect.Effect<ReadonlyArray<Case>, never, Scope.Scope>
+  readonly rows?: (form: Form) => Effect.Effect<ReadonlyArray<Row>>
+}
+
+/** Beside the baseline, of a group with cases: those whose names have `only` in them; in the short form those with a target. */
+export const run = (group: Group, form: Form, only = ""): Effect.Effect<ReadonlyArray<Row>> => {
+  if (group.rows !== undefined) return only === "" ? group.rows(form) : Effect.succeed([])
+  return Effect.scoped(Effect.flatMap(group.cases ?? Effect.succeed([]), (cases) => {
+    const chosen = cases.filter(({ name, target }, index) =>
+      index === 0 || (name.includes(only) && (target !== undefined || !form.short))
+    )
+    return chosen.length < 2 ? Effect.succeed([]) : measure(chosen, form)
+  }))
 }
 
 /** Nanoseconds per operation in each round, in the order of the cases. */
@@ -151,21 +166,24 @@ export const quantile = (values: ReadonlyArray<number>, at: number): number => {
   return below + (sorted[Math.ceil(place)]! - below) * (place - Math.floor(place))
 }
 
-/** How many operations fill a slice, found by doubling; at least four slices are run until then. */
+/** How many operations fill a slice, found by doubling; ten slices are run until then, for the compiler. */
 const warmUp = (loop: Loop, sliceMillis: number): Effect.Effect<number> =>
   Effect.gen(function*() {
     let times = 1
     let slices = 0
     while (true) {
       const millis = (yield* time(loop, times)) * times / 1e6
-      if (millis >= sliceMillis && ++slices === 4) return Math.max(1, Math.round(times * sliceMillis / millis))
+      if (millis >= sliceMillis && ++slices === 10) return Math.max(1, Math.round(times * sliceMillis / millis))
       if (millis < sliceMillis) times *= 2
     }
   })
 
-/** Nanoseconds per operation. */
+/** Nanoseconds per operation, of this process on all of its threads: what other processes take does not count. */
 const time = (loop: Loop, times: number): Effect.Effect<number> =>
   Effect.suspend(() => {
-    const start = performance.now()
-    return Effect.map(loop(times), () => (performance.now() - start) * 1e6 / times)
+    const start = process.cpuUsage()
+    return Effect.map(loop(times), () => {
+      const { system, user } = process.cpuUsage(start)
+      return (system + user) * 1000 / times
+    })
   })

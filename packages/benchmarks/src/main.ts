@@ -1,5 +1,6 @@
 /**
- * `npm run bench` runs every group and writes the results folder; `npm run bench -- NAME` runs one. `--short` is for CI:
+ * `npm run bench` runs every group and writes the results folder; `npm run bench -- NAME` runs one group, or the cases
+ * whose names have NAME in them, beside the baselines of their groups. `--short` is for CI:
  * what has a target, in less time, and it fails where a ratio is over twice that, so that noise does not fail it and a
  * regression does.
  */
@@ -31,28 +32,34 @@ const main = Effect.gen(function*() {
   const words = process.argv.slice(2)
   const form = words.includes("--short") ? Harness.SHORT : Harness.FULL
   const name = words.find((word) => !word.startsWith("--"))
-  const groups = name !== undefined
+  const isGroup = GROUPS.some((group) => group.name === name)
+  const groups = isGroup
     ? GROUPS.filter((group) => group.name === name)
-    : form.short
+    : name === undefined && form.short
     ? SHORT
     : GROUPS
-  if (groups.length === 0) {
-    process.stderr.write(`There is no group ${name}. There are: ${GROUPS.map((group) => group.name).join(", ")}\n`)
-    process.exitCode = 1
-    return
-  }
   const slack = form.short ? 2 : 1
   process.stdout.write(`${machine}\n`)
 
   const results: Array<Report.GroupResult> = []
-  for (const { name, run, title } of groups) {
-    const result = { name, title, rows: yield* run(form) }
+  for (const group of groups) {
+    const rows = yield* Harness.run(group, form, isGroup ? undefined : name)
+    if (rows.length === 0) continue
+    const result = { name: group.name, title: group.title, rows }
     process.stdout.write(Report.table(result, slack))
     results.push(result)
   }
 
+  if (results.length === 0) {
+    process.stderr.write(
+      `No group and no case has the name ${name}. Groups: ${GROUPS.map((group) => group.name).join(", ")}\n`
+    )
+    process.exitCode = 1
+    return
+  }
+
   if (!form.short && name === undefined) {
-    const folder = new URL("../results/", import.meta.url)
+    const folder = new URL("../../results/", import.meta.url)
     Fs.mkdirSync(folder, { recursive: true })
     const json = { machine, date: new Date().toISOString(), groups: results }
     Fs.writeFileSync(new URL("results.json", folder), `${JSON.stringify(json, null, 2)}\n`)

@@ -86,7 +86,8 @@ export const make = (
           last = { second, taskId, assertion }
           signatures.unsafeUpdate("made", [])
           // A signer may take its time, and the run may end or go on to another task meanwhile.
-          return Effect.flatMap(task.current(), (now) => now === taskId ? assertion : current)
+          const now = task.current()
+          return Either.isRight(now) && now.right === taskId ? assertion : current
         }
       })
     }

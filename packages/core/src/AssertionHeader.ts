@@ -63,13 +63,14 @@ export interface Assertion {
  * @category encoding
  */
 export const encode = (assertion: Assertion): string => {
-  const token = JSON.stringify({
-    agent_runtime_id: assertion.agentRuntimeId,
-    signature: Base64.encode(assertion.signature),
-    task_id: assertion.taskId,
-    timestamp: assertion.timestamp
-  })
-  return `AgentAssertion ${Base64.encodeUrlText(token)}`
+  const [id, task, time] = [assertion.agentRuntimeId, assertion.taskId, assertion.timestamp].map((_) =>
+    JSON.stringify(_)
+  )
+  const signature = Base64.encode(assertion.signature)
+  // `JSON.stringify` of the whole takes twice as long.
+  return `AgentAssertion ${
+    Base64.encodeUrlText(`{"agent_runtime_id":${id},"signature":"${signature}","task_id":${task},"timestamp":${time}}`)
+  }`
 }
 
 /**

@@ -1,10 +1,9 @@
-/** How large a minimal program gets for a browser or an edge runtime, from what is built (`dist`). */
+/** How large a minimal program gets for a browser or an edge runtime, from what is built. */
 import * as Effect from "effect/Effect"
 import * as Esbuild from "esbuild"
 import { fileURLToPath } from "node:url"
 import { gzipSync } from "node:zlib"
 import * as Harness from "../harness.ts"
-import { requireBuild } from "./imports.ts"
 
 const PLAIN = `
   import { FetchHttpClient, HttpClient } from "@effect/platform"
@@ -101,5 +100,5 @@ const run = Effect.promise(async () => {
 export const bundleSize: Harness.Group = {
   name: "bundle",
   title: "esbuild's bundle of a minimal program, against the same without an identity",
-  run: () => Effect.zipRight(requireBuild, run)
+  rows: () => run
 }

@@ -113,5 +113,5 @@ const make = Effect.gen(function*() {
 export const header: Harness.Group = {
   name: "header",
   title: "A header for one request, against signing alone",
-  run: (form) => Effect.scoped(Effect.flatMap(make, (cases) => Harness.measure(cases, form)))
+  cases: make
 }

@@ -5,7 +5,7 @@ import process from "node:process"
 import { fileURLToPath } from "node:url"
 import * as Harness from "../harness.ts"
 
-const PROGRAM = fileURLToPath(new URL("../heapProcess.ts", import.meta.url))
+const PROGRAM = fileURLToPath(new URL("../heapProcess.js", import.meta.url))
 
 /** Flat: the smallest thing that could be left of a header, a pointer to it, has 8 bytes. */
 const TARGET = 4
@@ -15,7 +15,7 @@ const run = (form: Harness.Form) =>
     const grow = (kind: "fresh" | "reused", headers: number): ReadonlyArray<Harness.Row> => {
       const { status, stderr, stdout } = spawnSync(
         process.execPath,
-        [...process.execArgv, "--expose-gc", PROGRAM, kind, String(headers)],
+        ["--expose-gc", PROGRAM, kind, String(headers)],
         { encoding: "utf8" }
       )
       if (status !== 0) throw new Error(`The heap was not measured: ${stderr}`)
@@ -40,5 +40,5 @@ const run = (form: Harness.Form) =>
 export const heap: Harness.Group = {
   name: "heap",
   title: "The heap before and after; the ratio is growth in bytes a header, so 0 is flat",
-  run
+  rows: run
 }

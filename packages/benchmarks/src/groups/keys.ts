@@ -38,7 +38,7 @@ const makeKeys = Effect.gen(function*() {
 export const keys: Harness.Group = {
   name: "keys",
   title: "Import of a key with all checks, against createPrivateKey alone",
-  run: (form) => Effect.flatMap(makeKeys, (cases) => Harness.measure(cases, form))
+  cases: makeKeys
 }
 
 const makeBox = Effect.gen(function*() {
@@ -59,5 +59,5 @@ const makeBox = Effect.gen(function*() {
 export const box: Harness.Group = {
   name: "box",
   title: "A sealed box, against one X25519 agreement of node:crypto (a box needs two of them)",
-  run: (form) => Effect.flatMap(Effect.orDie(makeBox), (cases) => Harness.measure(cases, form))
+  cases: Effect.orDie(makeBox)
 }

@@ -63,13 +63,13 @@ const make = Effect.gen(function*() {
 export const runStart: Harness.Group = {
   name: "runStart",
   title: "The start and the end of a run with one registration, against that with one dependent",
-  run: (form) =>
+  rows: (form) =>
     Effect.scoped(Effect.gen(function*() {
       const cases = yield* make
       const samples = yield* Harness.sample(cases, {
         ...form,
         // A slice of 10,000 dependents takes a second.
-        rounds: form.rounds / 4
+        rounds: Math.ceil(form.rounds / 12)
       })
       const perFiber = (at: number) => samples[at]!.map((nanos) => nanos / DEPENDENTS[at]!)
       return [
