@@ -8,20 +8,40 @@ import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import process from "node:process"
+import { agents } from "./groups/agents.ts"
 import { bundleSize } from "./groups/bundle.ts"
 import { client } from "./groups/client.ts"
+import { directory } from "./groups/directory.ts"
 import { header } from "./groups/header.ts"
 import { heap } from "./groups/heap.ts"
+import { hitRate } from "./groups/hitRate.ts"
 import { imports } from "./groups/imports.ts"
 import { jwt } from "./groups/jwt.ts"
 import { box, keys } from "./groups/keys.ts"
 import { loopback } from "./groups/loopback.ts"
 import { runStart } from "./groups/runStart.ts"
+import { server } from "./groups/server.ts"
 import { verify } from "./groups/verify.ts"
 import * as Harness from "./harness.ts"
 import * as Report from "./report.ts"
 
-const GROUPS = [header, verify, client, loopback, jwt, keys, box, runStart, imports, bundleSize, heap]
+const GROUPS = [
+  header,
+  verify,
+  client,
+  loopback,
+  jwt,
+  keys,
+  box,
+  runStart,
+  hitRate,
+  agents,
+  directory,
+  server,
+  imports,
+  bundleSize,
+  heap
+]
 
 /** Those with a target. */
 const SHORT = [header, verify, client, runStart, imports, heap]

@@ -141,6 +141,11 @@ export interface Options {
    * forgotten for a new one; under `refuse` a new one is refused as `Replayed` while that many may still be sent.
    */
   readonly capacity?: number | undefined
+  /**
+   * How many agents' public keys are kept imported, each about 1 KiB; 10,000 by default. To import one costs as much as ten
+   * verifications, so give it more than the agents that one server sees again and again.
+   */
+  readonly keyCapacity?: number | undefined
 }
 
 /**

@@ -7,18 +7,22 @@ import { Clock, Effect, Exit, Fiber, Layer, TestClock } from "effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 
-/** Signatures that were verified so far. */
+/** Signatures that were verified and keys that were imported so far. */
 let verifications = 0
+let imports = 0
 
 const CountingSigning = Layer.effect(
   Signing.Signing,
   Effect.map(Signing.Signing, (signing): Signing.Service => ({
     ...signing,
     importPublicKey: (key) =>
-      Effect.map(signing.importPublicKey(key), (verifier) => ({
-        ...verifier,
-        verify: (payload, signature) => Effect.suspend(() => (verifications++, verifier.verify(payload, signature)))
-      }))
+      Effect.map(signing.importPublicKey(key), (verifier) => {
+        imports++
+        return {
+          ...verifier,
+          verify: (payload, signature) => Effect.suspend(() => (verifications++, verifier.verify(payload, signature)))
+        }
+      })
   }))
 ).pipe(Layer.provide(NodeSigning.layer))
 
@@ -53,6 +57,26 @@ const verified = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     const before = verifications
     return Effect.map(effect, () => verifications - before)
   })
+
+describe("a public key", () => {
+  const importsOf = (options: AgentAssertionVerifier.Options) =>
+    Effect.gen(function*() {
+      const headers = yield* Effect.replicateEffect(Effect.map(sign(), (_) => _.header), 3)
+      const before = imports
+      yield* Effect.forEach(headers, verify)
+      return imports - before
+    }).pipe(Effect.provide(over(options)))
+
+  it.effect("is imported once for all assertions of its agent", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* importsOf({}), 1)
+    }))
+
+  it.effect("is imported for each assertion anew where none are kept", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* importsOf({ keyCapacity: 0 }), 3)
+    }))
+})
 
 describe("an assertion that is sent again", () => {
   it.effect("costs a look-up, and no verification", () =>

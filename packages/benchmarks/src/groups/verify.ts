@@ -1,11 +1,6 @@
 /** From a header to a verified agent and its live task. */
 import * as AssertionHeader from "@agent-identity/core/AssertionHeader"
-import * as SignedPayload from "@agent-identity/core/SignedPayload"
 import * as Signing from "@agent-identity/core/Signing"
-import * as Timestamp from "@agent-identity/core/Timestamp"
-import * as NodeSigning from "@agent-identity/node/NodeSigning"
-import * as AgentAssertionVerifier from "@agent-identity/server/AgentAssertionVerifier"
-import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import * as Noble from "@noble/ed25519"
 import * as Effect from "effect/Effect"
 import { createSigner, createVerifier, httpbis } from "http-message-signatures"
@@ -15,52 +10,22 @@ import * as WebBotAuth from "web-bot-auth"
 import { signerFromJWK, verifierFromJWK } from "web-bot-auth/crypto"
 import * as Agent from "../agent.ts"
 import * as Harness from "../harness.ts"
-
-/** Times of the headers, in seconds from now: within the skew that is allowed, for as long as the group runs. */
-const [FIRST, LAST] = [-100, 250]
-/** So many tasks make more headers than a verifier remembers, which is 10,000. */
-const TASKS = 32
+import * as Verifying from "../verifying.ts"
 
 const request = { method: "GET", url: "https://chatgpt.com/backend-api/codex/models", headers: {} }
 
-/** In turn, for ever. */
-const cycle = <A>(values: ReadonlyArray<A>): () => A => {
-  let next = 0
-  return () => values[next++ % values.length]!
-}
-
 const make = Effect.gen(function*() {
-  const directory = AgentDirectory.makeMemory()
-  const publicKey = new Uint8Array(Buffer.from(Agent.publicJwk.x!, "base64url"))
-  yield* directory.putAgent({ agentRuntimeId: Agent.agentRuntimeId, publicKey })
-  const verifier = (signing: typeof NodeSigning.layer) =>
-    Effect.provide(
-      Effect.provideService(AgentAssertionVerifier.make(), AgentDirectory.AgentDirectory, directory),
-      signing
-    )
-  const native = yield* verifier(NodeSigning.layer)
-  const repeated = yield* verifier(NodeSigning.layer)
-  const portable = yield* verifier(Signing.layer)
-
-  const start = Math.floor(Date.now() / 1000)
-  const headers: Array<string> = []
-  for (let task = 0; task < TASKS; task++) {
-    const { taskId } = yield* directory.issueTask(Agent.agentRuntimeId)
-    for (let offset = FIRST; offset <= LAST; offset++) {
-      const timestamp = Timestamp.format((start + offset) * 1000)!
-      const payload = SignedPayload.assertion("v1", Agent.agentRuntimeId, taskId, timestamp)
-      const signature = Crypto.sign(null, payload, Agent.privateKey)
-      headers.push(AssertionHeader.encode({ agentRuntimeId: Agent.agentRuntimeId, taskId, timestamp, signature }))
-    }
-  }
-  const [nextNative, nextPortable, nextDecoded] = [cycle(headers), cycle(headers), cycle(headers)]
+  const { headers, payload, publicKey, signature, verifier } = yield* Verifying.makeAgent
+  const native = yield* verifier({})
+  const repeated = yield* verifier({})
+  const portable = yield* verifier({}, Signing.layer)
+  const [nextNative, nextPortable, nextDecoded] = [
+    Verifying.cycle(headers),
+    Verifying.cycle(headers),
+    Verifying.cycle(headers)
+  ]
   const same = headers.at(-1)!
   const received = Buffer.from(same)
-
-  const payload = Uint8Array.from(
-    SignedPayload.assertion("v1", Agent.agentRuntimeId, Agent.taskId, Timestamp.format(start * 1000)!)
-  )
-  const signature = Uint8Array.from(Crypto.sign(null, payload, Agent.privateKey))
   const { jose, jwt, message, signed, verifyWebBotAuth, webCrypto } = yield* Effect.promise(async () => {
     const key = await crypto.subtle.importKey("jwk", Agent.privateJwk, "Ed25519", false, ["sign"])
     const created = new Date()

@@ -30,14 +30,19 @@ export const isStale = (signedAt: number, now: number, skew: number): boolean =>
 /** The public key of the first test of RFC 8032, section 7.1. */
 const NOBODY = Either.getOrThrow(Encoding.decodeBase64("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="))
 
+interface Options {
+  readonly skew?: Duration.DurationInput | undefined
+  readonly keyCapacity?: number | undefined
+}
+
 /** @internal */
-export const makeCheck = (options: { readonly skew?: Duration.DurationInput | undefined } | undefined) =>
+export const makeCheck = (options: Options = {}) =>
   Effect.gen(function*() {
     const directory = yield* AgentDirectory.AgentDirectory
     const signing = yield* Signing.Signing
-    const skew = Duration.toMillis(options?.skew ?? DEFAULT_SKEW)
+    const skew = Duration.toMillis(options.skew ?? DEFAULT_SKEW)
     // By the key itself and not by the agent, so that a changed or revoked key is never answered from here.
-    const verifiers = new BoundedMap<string, Signing.Verifier>(10_000)
+    const verifiers = new BoundedMap<string, Signing.Verifier>(options.keyCapacity ?? 10_000)
     const verifierOf = (publicKey: Uint8Array): Effect.Effect<Signing.Verifier, Refusal> => {
       const key = String.fromCharCode.apply(null, publicKey as never)
       const known = verifiers.get(key)
