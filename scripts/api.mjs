@@ -44,8 +44,11 @@ if (problems.length > 0) {
 rmSync(out, { recursive: true, force: true })
 // Examples import the packages by their names, and are run from source like the tests.
 const env = { ...process.env, NODE_OPTIONS: "--conditions=@agent-identity/source" }
-const { status } = spawnSync("docgen", { stdio: "inherit", env })
-if (status !== 0) process.exit(1)
+const { error, status } = spawnSync("docgen", { stdio: "inherit", env, timeout: 300_000 })
+if (error !== undefined) {
+  console.error(`docgen: ${error.message}. Perhaps an example does not end: no server, no pool is left open`)
+}
+if (error !== undefined || status !== 0) process.exit(1)
 
 // One folder a package, without what is meant for the site generator of Effect's own documentation.
 const index = ["# API reference", ""]

@@ -71,7 +71,7 @@ export class AgentRegistrationError extends Schema.TaggedError<AgentRegistration
 }
 
 /**
- * What the AuthAPI is told of an agent: an agent bill of materials.
+ * What the AuthAPI is told of an agent: an agent bill of materials (`abom`), three texts that it does not look into.
  *
  * @since 0.1.0
  * @category models
@@ -110,7 +110,7 @@ export const billOfMaterials = (options: {
 const RUST_SYSTEMS: Readonly<Record<string, string>> = { darwin: "macos", win32: "windows", sunos: "solaris" }
 
 /**
- * The capability that the reference client asks for.
+ * The capability that the reference client asks for (openai/codex, codex-rs/agent-identity/src/lib.rs).
  *
  * @since 0.1.0
  * @category constants
@@ -118,10 +118,13 @@ const RUST_SYSTEMS: Readonly<Record<string, string>> = { darwin: "macos", win32:
 export const CAPABILITIES: ReadonlyArray<string> = ["responsesapi"]
 
 /**
+ * One agent to register.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Request {
+  /** Of the person that the agent works for: the access token of a ChatGPT login. */
   readonly token: Redacted.Redacted<string>
   /** The agent's Ed25519 public key, 32 bytes: the same at every attempt. */
   readonly publicKey: Uint8Array
@@ -135,14 +138,19 @@ export interface Request {
 }
 
 /**
+ * Registers agents.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** The runtime id that the AuthAPI has given to the agent. The same key may get the same one again. */
   readonly register: (request: Request) => Effect.Effect<AgentRuntimeId, AgentRegistrationError>
 }
 
 /**
+ * How agents are registered. `AgentProvisioning` takes it; take it yourself to keep an agent in your own way.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -219,6 +227,8 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
 )
 
 /**
+ * `make` as a layer. The `HttpClient` is the plain one.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -26,7 +26,14 @@ import * as Text from "./internal/text.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why there are no keys. `source` is where they were looked for.
+ * Why there are no keys. `source` is where they were looked for: a URL, a file, or what the caller gave.
+ *
+ * - `Transport`, `Timeout`: no answer, or none within 10 s
+ * - `Status`: another one than 200
+ * - `ResponseTooLarge`: more than 64 KiB
+ * - `InvalidKeySet`: no JSON object with an array `keys`
+ * - `InvalidDiscovery`: a discovery document, or a configured issuer, that is not as it has to be
+ * - `Unreadable`: a file
  *
  * @since 0.1.0
  * @category errors
@@ -68,6 +75,8 @@ export interface Jwk {
 }
 
 /**
+ * Finds keys.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -77,6 +86,8 @@ export interface Service {
 }
 
 /**
+ * The keys of the one issuer whose tokens are taken. `AgentIdentityJwt` takes it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -88,7 +99,7 @@ const MAX_AGE = 10 * 60 * 1000
 const COOLDOWN = 30 * 1000
 
 /**
- * The keys behind a URL, which is asked for at every fetch.
+ * The keys behind a URL, by the policy at the head of this module. `locate` is asked for the URL at every fetch.
  *
  * @since 0.1.0
  * @category constructors
@@ -138,6 +149,8 @@ export const layer: Layer.Layer<Jwks, never, HttpClient.HttpClient | UrlDerivati
 )
 
 /**
+ * An issuer that publishes where its keys are.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -191,7 +204,21 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
   )
 
 /**
- * Keys that never change: a key set (RFC 7517) as data.
+ * Keys that never change: a key set (RFC 7517) as data, of which those count that can verify RS256. Fails with
+ * `InvalidKeySet`.
+ *
+ * @example
+ * import { Jwks } from "@agent-identity/core"
+ * import { Effect } from "effect"
+ *
+ * const KeySet = Jwks.layerStatic({
+ *   keys: [{ kid: "key-1", kty: "RSA", n: "sXch…", e: "AQAB" }, { kid: "key-2", kty: "OKP", crv: "Ed25519", x: "11qY…" }]
+ * })
+ *
+ * const find = (kid: string) => Effect.flatMap(Jwks.Jwks, (jwks) => jwks.find(kid)).pipe(Effect.provide(KeySet))
+ *
+ * assert.deepStrictEqual((await Effect.runPromise(find("key-1"))).length, 1)
+ * assert.deepStrictEqual((await Effect.runPromise(find("key-2"))).length, 0)
  *
  * @since 0.1.0
  * @category layers
