@@ -7,6 +7,16 @@ import ts from "typescript"
 
 const printer = ts.createPrinter({ removeComments: true })
 
+/** The compiler writes the members of a union that it has inferred in whatever order it met them. */
+const sortUnions = (file) => (node) => {
+  const visited = ts.visitEachChild(node, sortUnions(file), undefined)
+  if (!ts.isUnionTypeNode(visited)) return visited
+  const members = visited.types.map((member) => [print(member, file), member]).sort(([a], [b]) => a < b ? -1 : 1)
+  return ts.factory.createUnionTypeNode(members.map(([, member]) => member))
+}
+
+const print = (node, file) => printer.printNode(ts.EmitHint.Unspecified, node, file)
+
 const declarationsOf = (path) => {
   const file = ts.createSourceFile(path, readFileSync(path, "utf8"), ts.ScriptTarget.Latest, true)
   return file.statements
@@ -14,7 +24,7 @@ const declarationsOf = (path) => {
       !ts.isImportDeclaration(statement) && statement.getText() !== "export {};" &&
       !ts.getJSDocTags(statement).some(({ tagName }) => tagName.text === "internal")
     )
-    .map((statement) => `${printer.printNode(ts.EmitHint.Unspecified, statement, file)}\n`)
+    .map((statement) => `${print(sortUnions(file)(statement), file)}\n`)
     .join("")
 }
 
