@@ -51,16 +51,22 @@ if (error !== undefined) {
 if (error !== undefined || status !== 0) process.exit(1)
 
 // One folder a package, without what is meant for the site generator of Effect's own documentation.
-const index = ["# API reference", ""]
+const index = [
+  "# API reference",
+  "",
+  "Examples run as they stand, below `import * as assert from \"node:assert\"`.",
+  ""
+]
 for (const name of packages) {
   index.push(`## @agent-identity/${name}`, "")
   mkdirSync(`${out}/${name}`)
   for (const file of readdirSync(`${out}/modules/${name}/src`).sort()) {
     const module = file.replace(/\.ts\.md$/, "")
-    const text = readFileSync(`${out}/modules/${name}/src/${file}`, "utf8").replace(/^---\n.*?\n---\n+/s, "")
+    const page = readFileSync(`${out}/modules/${name}/src/${file}`, "utf8")
+    const text = page.slice(page.indexOf("\n## ") + 1).replace(/^## (\w+) overview/, "# $1")
+      .replace(/^export declare class (\w+)$/gm, (line, className) => declarationOf(name, className) ?? line)
     writeFileSync(`${out}/${name}/${module}.md`, text)
-    const summary = /\n\n(.*?)(?:[.:]\s|\n\n)/s.exec(text)?.[1].replaceAll("\n", " ")
-    index.push(`- [${module}](${name}/${module}.md): ${summary}`)
+    index.push(`- [${module}](${name}/${module}.md): ${text.split("\n\n")[1].replaceAll("\n", " ")}`)
   }
   index.push("")
 }
@@ -68,3 +74,9 @@ rmSync(`${out}/modules`, { recursive: true })
 rmSync(`${out}/_config.yml`)
 renameSync(`${out}/index.md`, `${out}/README.md`)
 writeFileSync(`${out}/README.md`, index.join("\n"))
+
+/** docgen shows nothing of a class but its name: what an error holds and what a tag stands for is in api.txt. */
+function declarationOf(name, className) {
+  const declaration = `^(?:declare const ${className}_base: [^]*?;\n)?export declare class ${className} [^]*?\n}$`
+  return new RegExp(declaration, "m").exec(readFileSync(`packages/${name}/api.txt`, "utf8"))?.[0]
+}

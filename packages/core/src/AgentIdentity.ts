@@ -46,8 +46,9 @@ export class AgentIdentityError extends Schema.TaggedError<AgentIdentityError>(
  * @category models
  */
 export interface Account {
+  /** Goes into `ChatGPT-Account-ID`. */
   readonly id: AccountId
-  /** Whether it is a FedRAMP account, whose requests are routed apart. */
+  /** Whether it is a FedRAMP account, whose requests are routed apart by `X-OpenAI-Fedramp: true`. */
   readonly fedramp: boolean
 }
 
@@ -59,6 +60,7 @@ export interface Account {
  */
 export interface Service {
   readonly agentRuntimeId: AgentRuntimeId
+  /** Its imported key. */
   readonly signer: Signing.Signer
   /** Undefined where the agent works for no account: no companion headers are sent then. */
   readonly account: Account | undefined

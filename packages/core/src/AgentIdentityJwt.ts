@@ -94,7 +94,9 @@ export class AgentIdentityJwtError extends Schema.TaggedError<AgentIdentityJwtEr
 }
 
 /**
- * What a token says that may be shown. Times are seconds since the Unix epoch.
+ * What a token says that may be shown: the claims `iss`, `aud`, `iat`, `exp`, `agent_runtime_id`, `account_id`,
+ * `chatgpt_user_id`, `email`, `plan_type` and `chatgpt_account_is_fedramp`, in this order. Times are seconds since the
+ * Unix epoch.
  *
  * @since 0.1.0
  * @category models
@@ -113,7 +115,7 @@ export interface UnverifiedClaims {
 }
 
 /**
- * What a verified token says, its private key read.
+ * What a verified token says, with the private key of its claim `agent_private_key`.
  *
  * @since 0.1.0
  * @category models
@@ -130,7 +132,8 @@ export interface Claims extends UnverifiedClaims {
  */
 export interface Service {
   /**
-   * Checks signature, issuer, audience, times and claims, in that order; the time of expiry once more at the end.
+   * Checks algorithm, key, signature, issuer, audience, times and the other claims, in that order; the time of expiry
+   * once more at the end.
    */
   readonly verify: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, AgentIdentityJwtError>
 }

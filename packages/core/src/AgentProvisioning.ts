@@ -101,6 +101,7 @@ export interface Options {
  * @category models
  */
 export interface Agent {
+  /** Without an end: an agent of a login lives until it is deleted. */
   readonly identity: AgentIdentity.Service
   /** Answers with the task that is kept, if it is not the stale one, and keeps every new one. */
   readonly tasks: TaskRegistration.Service

@@ -19,7 +19,8 @@ import * as Text from "./internal/text.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why no agent was registered.
+ * Why no agent was registered. `url` is what was asked, `attempts` how often, and `status` what the last answer was, if
+ * there was one.
  *
  * - `InvalidToken`: the bearer token is no legal header value
  * - `Transport`: no answer, or not all of it
@@ -71,20 +72,24 @@ export class AgentRegistrationError extends Schema.TaggedError<AgentRegistration
 }
 
 /**
- * What the AuthAPI is told of an agent: an agent bill of materials (`abom`), three texts that it does not look into.
+ * What the AuthAPI is told of an agent: an agent bill of materials, `abom` on the wire.
  *
  * @since 0.1.0
  * @category models
  */
 export interface BillOfMaterials {
+  /** Of the program: `1.2.0`. */
   readonly agentVersion: string
+  /** What the agent runs in: `codex-cli`. */
   readonly agentHarnessId: string
+  /** How and on what it runs: `cli-linux`. */
   readonly runningLocation: string
 }
 
 /**
- * A bill of materials in the words of the reference client, from the version of the program, how its session came about
- * (`cli`, `vscode`, `exec`, `mcp`, or a text of one's own), and the platform as `process.platform` names it.
+ * A bill of materials in the words of the reference client (openai/codex), from the version of the program, how its
+ * session came about (`cli`, `vscode`, `exec`, `mcp`, or a text of one's own), and the platform as `process.platform`
+ * names it.
  *
  * @example
  * import { AgentRegistration } from "@agent-identity/core"

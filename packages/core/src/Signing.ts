@@ -95,10 +95,12 @@ export class Signing extends Context.Tag("@agent-identity/core/Signing")<Signing
  * @category models
  */
 export interface Ed25519 {
+  /** Of a seed, 32 bytes. */
   readonly signer: (seed: Uint8Array) => {
     readonly publicKey: Uint8Array
     readonly sign: (payload: Uint8Array) => Uint8Array
   }
+  /** Of a public key, 32 bytes, that `make` has checked. It is asked about signatures of 64 bytes only. */
   readonly verifier: (publicKey: Uint8Array) => (payload: Uint8Array, signature: Uint8Array) => boolean
 }
 

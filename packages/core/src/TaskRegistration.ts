@@ -26,7 +26,8 @@ import * as Timestamp from "./Timestamp.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why no task was registered.
+ * Why no task was registered. `url` is what was asked, `attempts` how often, and `status` what the last answer was, if
+ * there was one.
  *
  * - `IdentityExpired`: the agent's token has expired; get a new one
  * - `SigningFailed`: the key did not sign, or the clock is outside the years 0000 to 9999

@@ -47,6 +47,7 @@ export class AuthCommandError extends Schema.TaggedError<AuthCommandError>("@age
 export interface Options {
   /** Found as the platform finds it, in `PATH` for example. */
   readonly command: string
+  /** As they are: there is no shell that would read them. */
   readonly args?: ReadonlyArray<string> | undefined
   /** How long it may take; 5 seconds by default. */
   readonly timeout?: Duration.DurationInput | undefined

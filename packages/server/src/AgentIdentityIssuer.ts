@@ -36,7 +36,8 @@ export class AgentIdentityIssuerError extends Schema.TaggedError<AgentIdentityIs
 }
 
 /**
- * Who a token is for. Whoever holds the token holds the agent's private key.
+ * Who a token is for, in the order of the claims that `AgentIdentityJwt` reads; `planType` is the raw name of a plan,
+ * such as `pro`. Whoever holds the token holds the agent's private key.
  *
  * @since 0.1.0
  * @category models

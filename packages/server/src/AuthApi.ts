@@ -219,7 +219,7 @@ export class AgentGroup extends HttpApiGroup.make("agent")
 {}
 
 /**
- * For whoever watches the server: `GET /health`, without credentials.
+ * For whoever watches the server: `GET /api/accounts/health`, without credentials.
  *
  * @since 0.1.0
  * @category api

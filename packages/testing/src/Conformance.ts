@@ -47,6 +47,7 @@ export class ConformanceError extends Schema.TaggedError<ConformanceError>("@age
  */
 export interface FileReport {
   readonly name: string
+  /** How many cases. */
   readonly passed: number
   readonly failures: ReadonlyArray<{ readonly name: string; readonly detail: string }>
   readonly skipped?: string | undefined

@@ -265,7 +265,7 @@ export const layerAgentRegistration: Layer.Layer<AgentRegistration.AgentRegistra
 )
 
 /**
- * Agents in memory: the real store, none of them.
+ * The real store in memory, which is empty.
  *
  * @since 0.1.0
  * @category layers
