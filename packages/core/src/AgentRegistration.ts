@@ -234,6 +234,24 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
 /**
  * `make` as a layer. The `HttpClient` is the plain one.
  *
+ * @example
+ * import { AgentKey, AgentRegistration, Signing } from "@agent-identity/core"
+ * import * as ScriptedAuthApi from "@agent-identity/testing/ScriptedAuthApi"
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer, Redacted } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { register } = yield* AgentRegistration.AgentRegistration
+ *   const { importPrivateKey } = yield* Signing.Signing
+ *   const { publicKey } = yield* importPrivateKey(yield* AgentKey.generate())
+ *   const billOfMaterials = { agentVersion: "1.0.0", agentHarnessId: "my-agent", runningLocation: "cli-linux" }
+ *   const id = yield* register({ token: Redacted.make(ScriptedAuthApi.BEARER), publicKey, billOfMaterials })
+ *   assert.match(id, /^agent-/)
+ * })
+ *
+ * const Server = Layer.provideMerge(ScriptedAuthApi.layer, Layer.merge(Signing.layer, NodeHttpClient.layer))
+ * await Effect.runPromise(Effect.provide(program, Layer.provideMerge(AgentRegistration.layer, Server)))
+ *
  * @since 0.1.0
  * @category layers
  */
