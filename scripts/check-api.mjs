@@ -7,12 +7,16 @@ import ts from "typescript"
 
 const printer = ts.createPrinter({ removeComments: true })
 
-/** The compiler writes the members of a union that it has inferred in whatever order it met them. */
-const sortUnions = (file) => (node) => {
-  const visited = ts.visitEachChild(node, sortUnions(file), undefined)
-  if (!ts.isUnionTypeNode(visited)) return visited
-  const members = visited.types.map((member) => [print(member, file), member]).sort(([a], [b]) => a < b ? -1 : 1)
-  return ts.factory.createUnionTypeNode(members.map(([, member]) => member))
+/** The compiler writes the members of a type that it has inferred in whatever order it met them. */
+const sortMembers = (file) => (node) => {
+  const visited = ts.visitEachChild(node, sortMembers(file), undefined)
+  const sorted = (members) => {
+    const printed = members.map((member) => [print(member, file), member])
+    return printed.sort(([left], [right]) => left < right ? -1 : 1).map(([, member]) => member)
+  }
+  if (ts.isUnionTypeNode(visited)) return ts.factory.createUnionTypeNode(sorted(visited.types))
+  if (ts.isTypeLiteralNode(visited)) return ts.factory.createTypeLiteralNode(sorted(visited.members))
+  return visited
 }
 
 const print = (node, file) => printer.printNode(ts.EmitHint.Unspecified, node, file)
@@ -24,7 +28,7 @@ const declarationsOf = (path) => {
       !ts.isImportDeclaration(statement) && statement.getText() !== "export {};" &&
       !ts.getJSDocTags(statement).some(({ tagName }) => tagName.text === "internal")
     )
-    .map((statement) => `${print(sortUnions(file)(statement), file)}\n`)
+    .map((statement) => `${print(sortMembers(file)(statement), file)}\n`)
     .join("")
 }
 
