@@ -135,7 +135,7 @@ export const knownBases: ReadonlyArray<KnownBase> = [
 ]
 
 /**
- * The ChatGPT base that is meant where none is named.
+ * The ChatGPT base that is meant where none is named, as in the reference client's own configuration.
  *
  * @since 0.1.0
  * @category constants

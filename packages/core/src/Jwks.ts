@@ -2,8 +2,9 @@
  * The public keys of a token issuer, looked up by `kid`.
  *
  * The policy of the remote layers follows `jose`'s remote key set: a set is kept for 10 minutes; an unknown `kid`
- * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds; no redirects, status
- * 200 only, 64 KiB at most; a failure is not kept: while there is no set that is young enough, every look-up asks.
+ * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds (the reference
+ * client's limit); no redirects, status 200 only, 64 KiB at most; a failure is not kept: while there is no set that is
+ * young enough, every look-up asks.
  *
  * @since 0.1.0
  */

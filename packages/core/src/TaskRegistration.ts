@@ -128,7 +128,8 @@ export class TaskRegistration
 
 /**
  * Takes the plain `HttpClient`, never one that signs. At most 3 attempts on 429, 5xx, timeouts and transport failures,
- * 30 s each and 75 s over all, every one signed anew; a `Retry-After` of up to 20 s is waited for.
+ * 30 s each, as the reference client has it; 75 s over all, every one signed anew; a `Retry-After` of up to 20 s is
+ * waited for.
  *
  * @since 0.1.0
  * @category constructors
