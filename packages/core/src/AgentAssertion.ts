@@ -27,12 +27,15 @@ import * as Timestamp from "./Timestamp.ts"
  * @category models
  */
 export interface Assertion {
+  /** The whole value of `Authorization`, as `AssertionHeader.encode` writes it. */
   readonly header: Redacted.Redacted<string>
   readonly agentRuntimeId: AgentRuntimeId
   readonly taskId: TaskId
 }
 
 /**
+ * The assertion to send now, to be asked for at every request.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -42,6 +45,8 @@ export interface Service {
 }
 
 /**
+ * The run's assertion, for whoever sends it by hand. For an `HttpClient`, `ProviderAuth` does so.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -59,6 +64,8 @@ export const signatures = Metric.frequency("agent_identity_signatures", {
 })
 
 /**
+ * Assertions of the run's task in this form, for the second that Effect's clock shows.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -109,6 +116,20 @@ export const make = (
 
 /**
  * Assertions in the form `v1`, the one that OpenAI's service takes.
+ *
+ * @example
+ * import { AgentAssertion, AssertionHeader } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect, Either, Redacted } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { current } = yield* AgentAssertion.AgentAssertion
+ *   const { header, taskId } = yield* current
+ *   const sent = Either.getOrThrow(AssertionHeader.decode(Redacted.value(header)))
+ *   assert.deepStrictEqual(sent.taskId, taskId)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Fakes.layer))
  *
  * @since 0.1.0
  * @category layers

@@ -18,7 +18,8 @@ import * as Text from "./internal/text.ts"
 import * as Signing from "./Signing.ts"
 
 /**
- * Why there is no identity. `input` is the id that was refused; nothing of a key is ever shown.
+ * Why there is no identity. `input` is the id that was refused, cut at 64 characters; what looks like a key or a token
+ * is not shown, and neither is anything of a key.
  *
  * @since 0.1.0
  * @category errors
@@ -45,17 +46,21 @@ export class AgentIdentityError extends Schema.TaggedError<AgentIdentityError>(
  * @category models
  */
 export interface Account {
+  /** Goes into `ChatGPT-Account-ID`. */
   readonly id: AccountId
-  /** Whether it is a FedRAMP account, whose requests are routed apart. */
+  /** Whether it is a FedRAMP account, whose requests are routed apart by `X-OpenAI-Fedramp: true`. */
   readonly fedramp: boolean
 }
 
 /**
+ * Who the agent is, with its key ready to sign.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
   readonly agentRuntimeId: AgentRuntimeId
+  /** Its imported key. */
   readonly signer: Signing.Signer
   /** Undefined where the agent works for no account: no companion headers are sent then. */
   readonly account: Account | undefined
@@ -64,12 +69,16 @@ export interface Service {
 }
 
 /**
+ * Whose run this is. It comes from a key (`layer`), a token (`layerJwt`) or a login (`AgentProvisioning.layerAgent`).
+ *
  * @since 0.1.0
  * @category tags
  */
 export class AgentIdentity extends Context.Tag("@agent-identity/core/AgentIdentity")<AgentIdentity, Service>() {}
 
 /**
+ * An agent as it stands in a configuration: texts, which are checked when the identity is made.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -77,7 +86,9 @@ export interface Options {
   readonly agentRuntimeId: string
   /** Standard base64 of PKCS#8 DER; `AgentKey.toPkcs8` writes it. */
   readonly privateKey: Redacted.Redacted<string>
+  /** The account that it works for; none by default. */
   readonly accountId?: string | undefined
+  /** Whether that is a FedRAMP account; false by default. */
   readonly fedramp?: boolean | undefined
 }
 
@@ -105,13 +116,17 @@ export const make = (options: Options): Effect.Effect<Service, AgentIdentityErro
  * An agent with a key of its own.
  *
  * @example
- * import { AgentIdentity } from "@agent-identity/core"
- * import { Redacted } from "effect"
+ * import { AgentIdentity, Signing } from "@agent-identity/core"
+ * import { Effect, Layer, Redacted } from "effect"
  *
  * const Identity = AgentIdentity.layer({
  *   agentRuntimeId: "agent-123",
  *   privateKey: Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH")
- * })
+ * }).pipe(Layer.provide(Signing.layer))
+ *
+ * const { agentRuntimeId, signer } = await Effect.runPromise(Effect.provide(AgentIdentity.AgentIdentity, Identity))
+ * assert.deepStrictEqual(agentRuntimeId, "agent-123")
+ * assert.deepStrictEqual(signer.publicKey.length, 32)
  *
  * @since 0.1.0
  * @category layers

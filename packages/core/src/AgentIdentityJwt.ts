@@ -40,7 +40,7 @@ export const ISSUER = "https://chatgpt.com/codex-backend/agent-identity"
 export const AUDIENCE = "codex-app-server"
 
 /**
- * Seconds that a clock may be off.
+ * Seconds that this machine's clock may be off from the issuer's, as in the reference client's verification.
  *
  * @since 0.1.0
  * @category constants
@@ -52,6 +52,15 @@ const MAX_LENGTH = 16 * 1024
 
 /**
  * Why a token is not taken. It names the claim and never its value, and nothing of the token.
+ *
+ * - `Malformed`: no signed JWT, or more than 16 KiB
+ * - `Algorithm`: another one than RS256
+ * - `MissingKid`, `UnknownKid`: it names no key, or one that the issuer does not have
+ * - `Signature`: not of that key
+ * - `Issuer`, `Audience`, `Expired`, `NotYetValid`: `iss`, `aud`, `exp`, or `iat` and `nbf`
+ * - `InvalidClaims`: a claim is missing or of another form
+ * - `InvalidPrivateKey`: the agent's key in it is no PKCS#8
+ * - `KeySetUnavailable`: the issuer's keys could not be had; `cause` says why
  *
  * @since 0.1.0
  * @category errors
@@ -85,7 +94,9 @@ export class AgentIdentityJwtError extends Schema.TaggedError<AgentIdentityJwtEr
 }
 
 /**
- * What a token says that may be shown. Times are seconds since the Unix epoch.
+ * What a token says that may be shown: the claims `iss`, `aud`, `iat`, `exp`, `agent_runtime_id`, `account_id`,
+ * `chatgpt_user_id`, `email`, `plan_type` and `chatgpt_account_is_fedramp`, in this order. Times are seconds since the
+ * Unix epoch.
  *
  * @since 0.1.0
  * @category models
@@ -104,7 +115,7 @@ export interface UnverifiedClaims {
 }
 
 /**
- * What a verified token says, its private key read.
+ * What a verified token says, with the private key of its claim `agent_private_key`.
  *
  * @since 0.1.0
  * @category models
@@ -114,17 +125,22 @@ export interface Claims extends UnverifiedClaims {
 }
 
 /**
+ * Verifies the tokens of one issuer for one audience.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
   /**
-   * Checks signature, issuer, audience, times and claims, in that order; the time of expiry once more at the end.
+   * Checks algorithm, key, signature, issuer, audience, times and the other claims, in that order; the time of expiry
+   * once more at the end.
    */
   readonly verify: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, AgentIdentityJwtError>
 }
 
 /**
+ * What makes claims of a token. `AgentIdentity.layerJwt` takes it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -133,11 +149,15 @@ export class AgentIdentityJwt
 {}
 
 /**
+ * Whose tokens are taken.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** `iss`, to the letter; `ISSUER` by default. */
   readonly issuer?: string | undefined
+  /** `aud`; `AUDIENCE` by default. */
   readonly audience?: string | undefined
 }
 
@@ -205,6 +225,24 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
 /**
  * Tokens of ChatGPT's issuer.
  *
+ * @example
+ * import { AccountId, AgentIdentityJwt, AgentKey, AgentRuntimeId, Jwks } from "@agent-identity/core"
+ * import { AgentIdentityIssuer } from "@agent-identity/server"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const issuer = yield* AgentIdentityIssuer.make()
+ *   const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-123")
+ *   const accountId = AccountId.AccountId.make("account-1")
+ *   const privateKey = AgentKey.toPkcs8(yield* AgentKey.generate())
+ *   const agent = { agentRuntimeId, privateKey, accountId, chatgptUserId: "user-1", planType: "pro", fedramp: false }
+ *   const token = yield* issuer.issue(agent)
+ *   const { verify } = yield* Effect.provide(AgentIdentityJwt.make(), Jwks.layerStatic(yield* issuer.jwks))
+ *   assert.deepStrictEqual((yield* verify(token)).plan.displayName, "Pro")
+ * })
+ *
+ * await Effect.runPromise(program)
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -212,6 +250,22 @@ export const layer: Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> = Layer.effe
 
 /**
  * Tokens of an issuer of one's own.
+ *
+ * @example
+ * import { AgentIdentityJwt, Jwks } from "@agent-identity/core"
+ * import { Effect, Layer, Redacted } from "effect"
+ *
+ * const Tokens = AgentIdentityJwt.layerWith({ issuer: "https://id.example.com" }).pipe(
+ *   Layer.provide(Jwks.layerStatic({ keys: [] }))
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const { verify } = yield* AgentIdentityJwt.AgentIdentityJwt
+ *   const error = yield* Effect.flip(verify(Redacted.make("no token")))
+ *   assert.deepStrictEqual(error.reason, "Malformed")
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Tokens))
  *
  * @since 0.1.0
  * @category layers
@@ -222,6 +276,14 @@ export const layerWith = (options: Options): Layer.Layer<AgentIdentityJwt, never
 /**
  * What a token says of itself, for display. Nothing is verified, no key is read, and no identity comes of it: anybody
  * can write such a token.
+ *
+ * @example
+ * import { AgentIdentityJwt } from "@agent-identity/core"
+ * import { Either, Redacted } from "effect"
+ *
+ * const claims = AgentIdentityJwt.decodeUnverified(Redacted.make("e30.e30.e30"))
+ *
+ * assert.match(Either.match(claims, { onLeft: String, onRight: String }), /claims are missing.*agent_runtime_id/)
  *
  * @since 0.1.0
  * @category decoding

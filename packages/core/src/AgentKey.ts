@@ -48,6 +48,16 @@ export interface AgentKey {
  * Reads standard base64 of PKCS#8 DER, version 1 (RFC 5208) or 2 (RFC 5958). White space around the base64 is allowed,
  * nothing else is.
  *
+ * @example
+ * import { AgentKey } from "@agent-identity/core"
+ * import { Either, Redacted } from "effect"
+ *
+ * const pkcs8 = Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH")
+ * const key = Either.getOrThrow(AgentKey.fromPkcs8(pkcs8))
+ *
+ * assert.deepStrictEqual(Redacted.value(key.seed), new Uint8Array(32).fill(7))
+ * assert.deepStrictEqual(Redacted.value(AgentKey.toPkcs8(key)), Redacted.value(pkcs8))
+ *
  * @since 0.1.0
  * @category decoding
  */
@@ -68,7 +78,18 @@ export const toPkcs8 = (key: AgentKey): Redacted.Redacted<string> =>
   Redacted.make(Base64.encode(concat(PKCS8_V1, Redacted.value(key.seed))))
 
 /**
- * The 32-byte public key as OpenSSH writes it, without a comment and a line end.
+ * The 32-byte public key as OpenSSH writes it (RFC 8709), without a comment and a line end: the form in which it is
+ * registered.
+ *
+ * @example
+ * import { AgentKey } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const publicKey = new Uint8Array(32).fill(1)
+ * const line = AgentKey.toSshPublicKey(publicKey)
+ *
+ * assert.match(line, /^ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI/)
+ * assert.deepStrictEqual(Either.getOrThrow(AgentKey.fromSshPublicKey(line)), publicKey)
  *
  * @since 0.1.0
  * @category encoding
@@ -90,19 +111,17 @@ export const fromSshPublicKey = (line: string): Either.Either<Uint8Array, AgentK
 }
 
 /**
- * A new key, derived as the Rust client does it: the seed is the first half of SHA-512 over a context string and 64
- * random bytes. `entropy` stands in for the platform's secure random source.
+ * A new key, derived as the Rust client does it (openai/codex, `generate_agent_key_material`): the seed is the first
+ * half of SHA-512 over a context string and 64 random bytes. `entropy` stands in for the platform's secure random
+ * source.
  *
  * @example
  * import { AgentKey } from "@agent-identity/core"
  * import { Effect } from "effect"
  *
- * const program = Effect.gen(function*() {
- *   const key = yield* AgentKey.generate()
- *   assert.deepStrictEqual(String(key.seed), "<redacted>")
- * })
+ * const key = await Effect.runPromise(AgentKey.generate())
  *
- * Effect.runPromise(program)
+ * assert.deepStrictEqual(String(key.seed), "<redacted>")
  *
  * @since 0.1.0
  * @category constructors

@@ -80,6 +80,8 @@ export class AgentProvisioningError extends Schema.TaggedError<AgentProvisioning
 export type Policy = "JwtOnly" | "ChatGptAuth"
 
 /**
+ * Whether an agent is made of a login, and what it is called.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -93,10 +95,13 @@ export interface Options {
 }
 
 /**
+ * The agent of a login: registered, kept, and ready for a run.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Agent {
+  /** Without an end: an agent of a login lives until it is deleted. */
   readonly identity: AgentIdentity.Service
   /** Answers with the task that is kept, if it is not the stale one, and keeps every new one. */
   readonly tasks: TaskRegistration.Service
@@ -105,6 +110,8 @@ export interface Agent {
 }
 
 /**
+ * Finds the agent of the present login, or makes it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -114,6 +121,8 @@ export interface Service {
 }
 
 /**
+ * How a run comes by the agent of a login. `layerAgent` and `RunAuth.layerChatGpt` take it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -270,6 +279,25 @@ export const make = (options: Options): Effect.Effect<
   })
 
 /**
+ * `make` as a layer. The `HttpClient` is the plain one.
+ *
+ * @example
+ * import { AgentProvisioning, AgentRegistration } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ *
+ * const sessionSource = "cli"
+ * const billOfMaterials = AgentRegistration.billOfMaterials({ agentVersion: "1.0.0", sessionSource, platform: "linux" })
+ *
+ * const Provisioning = AgentProvisioning.layer({ policy: "ChatGptAuth", billOfMaterials }).pipe(
+ *   Layer.provide([Fakes.layer, FetchHttpClient.layer])
+ * )
+ *
+ * const agent = Effect.flatMap(AgentProvisioning.AgentProvisioning, (provisioning) => provisioning.agent)
+ * const { identity } = await Effect.runPromise(Effect.provide(agent, Provisioning))
+ * assert.deepStrictEqual(identity.account?.id, "account-fake")
+ *
  * @since 0.1.0
  * @category layers
  */

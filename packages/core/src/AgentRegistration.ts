@@ -19,7 +19,8 @@ import * as Text from "./internal/text.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why no agent was registered.
+ * Why no agent was registered. `url` is what was asked, `attempts` how often, and `status` what the last answer was, if
+ * there was one.
  *
  * - `InvalidToken`: the bearer token is no legal header value
  * - `Transport`: no answer, or not all of it
@@ -71,20 +72,24 @@ export class AgentRegistrationError extends Schema.TaggedError<AgentRegistration
 }
 
 /**
- * What the AuthAPI is told of an agent: an agent bill of materials.
+ * What the AuthAPI is told of an agent: an agent bill of materials, `abom` on the wire.
  *
  * @since 0.1.0
  * @category models
  */
 export interface BillOfMaterials {
+  /** Of the program: `1.2.0`. */
   readonly agentVersion: string
+  /** What the agent runs in: `codex-cli`. */
   readonly agentHarnessId: string
+  /** How and on what it runs: `cli-linux`. */
   readonly runningLocation: string
 }
 
 /**
- * A bill of materials in the words of the reference client, from the version of the program, how its session came about
- * (`cli`, `vscode`, `exec`, `mcp`, or a text of one's own), and the platform as `process.platform` names it.
+ * A bill of materials in the words of the reference client (openai/codex), from the version of the program, how its
+ * session came about (`cli`, `vscode`, `exec`, `mcp`, or a text of one's own), and the platform as `process.platform`
+ * names it.
  *
  * @example
  * import { AgentRegistration } from "@agent-identity/core"
@@ -110,7 +115,7 @@ export const billOfMaterials = (options: {
 const RUST_SYSTEMS: Readonly<Record<string, string>> = { darwin: "macos", win32: "windows", sunos: "solaris" }
 
 /**
- * The capability that the reference client asks for.
+ * The capability that the reference client asks for (openai/codex, codex-rs/agent-identity/src/lib.rs).
  *
  * @since 0.1.0
  * @category constants
@@ -118,10 +123,13 @@ const RUST_SYSTEMS: Readonly<Record<string, string>> = { darwin: "macos", win32:
 export const CAPABILITIES: ReadonlyArray<string> = ["responsesapi"]
 
 /**
+ * One agent to register.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Request {
+  /** Of the person that the agent works for: the access token of a ChatGPT login. */
   readonly token: Redacted.Redacted<string>
   /** The agent's Ed25519 public key, 32 bytes: the same at every attempt. */
   readonly publicKey: Uint8Array
@@ -135,14 +143,19 @@ export interface Request {
 }
 
 /**
+ * Registers agents.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** The runtime id that the AuthAPI has given to the agent. The same key may get the same one again. */
   readonly register: (request: Request) => Effect.Effect<AgentRuntimeId, AgentRegistrationError>
 }
 
 /**
+ * How agents are registered. `AgentProvisioning` takes it; take it yourself to keep an agent in your own way.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -219,6 +232,26 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
 )
 
 /**
+ * `make` as a layer. The `HttpClient` is the plain one.
+ *
+ * @example
+ * import { AgentKey, AgentRegistration, Signing } from "@agent-identity/core"
+ * import * as ScriptedAuthApi from "@agent-identity/testing/ScriptedAuthApi"
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer, Redacted } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { register } = yield* AgentRegistration.AgentRegistration
+ *   const { importPrivateKey } = yield* Signing.Signing
+ *   const { publicKey } = yield* importPrivateKey(yield* AgentKey.generate())
+ *   const billOfMaterials = { agentVersion: "1.0.0", agentHarnessId: "my-agent", runningLocation: "cli-linux" }
+ *   const id = yield* register({ token: Redacted.make(ScriptedAuthApi.BEARER), publicKey, billOfMaterials })
+ *   assert.match(id, /^agent-/)
+ * })
+ *
+ * const Server = Layer.provideMerge(ScriptedAuthApi.layer, Layer.merge(Signing.layer, NodeHttpClient.layer))
+ * await Effect.runPromise(Effect.provide(program, Layer.provideMerge(AgentRegistration.layer, Server)))
+ *
  * @since 0.1.0
  * @category layers
  */

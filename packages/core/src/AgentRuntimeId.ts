@@ -37,6 +37,8 @@ export const AgentRuntimeId = Schema.String.pipe(
 )
 
 /**
+ * An agent runtime id that was checked.
+ *
  * @since 0.1.0
  * @category models
  */

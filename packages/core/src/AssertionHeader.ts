@@ -17,7 +17,8 @@ import type { TaskId } from "./TaskId.ts"
 import * as Timestamp from "./Timestamp.ts"
 
 /**
- * The longest token that is looked at, in characters: 12 KiB.
+ * The longest token that is looked at, in characters: 12 KiB. The longest ids that are allowed fit, escaped as JSON
+ * does it.
  *
  * @since 0.1.0
  * @category constants
@@ -57,7 +58,22 @@ export interface Assertion {
 }
 
 /**
- * The whole header value.
+ * The whole header value. What it is given is not checked.
+ *
+ * @example
+ * import { AgentRuntimeId, AssertionHeader, TaskId } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const assertion = {
+ *   agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make("agent-123"),
+ *   taskId: TaskId.TaskId.make("task-1"),
+ *   timestamp: "2026-04-23T00:00:00Z",
+ *   signature: new Uint8Array(64)
+ * }
+ * const header = AssertionHeader.encode(assertion)
+ *
+ * assert.match(header, /^AgentAssertion eyJ[\w-]+$/)
+ * assert.deepStrictEqual(AssertionHeader.decode(header), Either.right(assertion))
  *
  * @since 0.1.0
  * @category encoding
@@ -76,6 +92,14 @@ export const encode = (assertion: Assertion): string => {
 /**
  * Reads a whole header value. The scheme is taken in any case, the token in one spelling only: canonical base64,
  * compact JSON, no member twice, none unknown.
+ *
+ * @example
+ * import { AssertionHeader } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const refused = Either.flip(AssertionHeader.decode("Bearer eyJhbGciOiJSUzI1NiJ9"))
+ *
+ * assert.deepStrictEqual(Either.getOrThrow(refused).reason, "Scheme")
  *
  * @since 0.1.0
  * @category decoding

@@ -39,6 +39,8 @@ export class ChatGptLoginError extends Schema.TaggedError<ChatGptLoginError>("@a
 }
 
 /**
+ * A login, at the moment that it was asked for.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -47,10 +49,13 @@ export interface Login {
   readonly binding: Binding
   /** Whether it is a FedRAMP account. */
   readonly fedramp: boolean
+  /** The bearer token that it sends. */
   readonly accessToken: Redacted.Redacted<string>
 }
 
 /**
+ * Tells who is logged in.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -60,6 +65,8 @@ export interface Service {
 }
 
 /**
+ * Who is logged in. `@agent-identity/node` reads it from the file of the Codex client (`AuthFile.layerLogin`).
+ *
  * @since 0.1.0
  * @category tags
  */

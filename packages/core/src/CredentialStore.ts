@@ -66,12 +66,25 @@ export const Binding = Schema.Struct({
 })
 
 /**
+ * Whose agent a record is.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Binding = typeof Binding.Type
 
 /**
+ * Whether both are the same user of the same account.
+ *
+ * @example
+ * import { AccountId, CredentialStore } from "@agent-identity/core"
+ *
+ * const accountId = AccountId.AccountId.make("account-1")
+ * const [ada, bob] = ["ada", "bob"].map((chatgptUserId) => ({ accountId, chatgptUserId }))
+ *
+ * assert.deepStrictEqual(CredentialStore.sameBinding(ada!, { ...ada! }), true)
+ * assert.deepStrictEqual(CredentialStore.sameBinding(ada!, bob!), false)
+ *
  * @since 0.1.0
  * @category equivalence
  */
@@ -115,6 +128,8 @@ export const AgentRecord = Schema.Union(
 )
 
 /**
+ * An agent as it is kept.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -132,10 +147,13 @@ export interface Entry {
 }
 
 /**
+ * One record for each binding.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** The record of this login, none where there is none yet. */
   readonly get: (binding: Binding) => Effect.Effect<Option.Option<Entry>, CredentialStoreError>
   /**
    * Puts `next`, or nothing, in the place of the version that is expected, none if there shall be no record yet. False
@@ -149,12 +167,17 @@ export interface Service {
 }
 
 /**
+ * Where agents are kept: in memory here, in the file of the Codex client (`AuthFile` of `@agent-identity/node`), or in
+ * a database (`@agent-identity/sql`).
+ *
  * @since 0.1.0
  * @category tags
  */
 export class CredentialStore extends Context.Tag("@agent-identity/core/CredentialStore")<CredentialStore, Service>() {}
 
 /**
+ * An empty store in this process's memory.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -176,6 +199,22 @@ export const makeMemory = (): Service => {
 
 /**
  * Agents that last as long as this process.
+ *
+ * @example
+ * import { AccountId, CredentialStore } from "@agent-identity/core"
+ * import { Effect, Option, Redacted } from "effect"
+ *
+ * const login = { accountId: AccountId.AccountId.make("account-1"), chatgptUserId: "user-1" }
+ * const record = { state: "key-made", privateKey: Redacted.make("MC4CAQAw…") } as const
+ *
+ * const program = Effect.gen(function*() {
+ *   const store = yield* CredentialStore.CredentialStore
+ *   // Only where there is no record yet: the second one comes too late.
+ *   assert.deepStrictEqual(yield* store.compareAndSwap(login, Option.none(), Option.some(record)), true)
+ *   assert.deepStrictEqual(yield* store.compareAndSwap(login, Option.none(), Option.some(record)), false)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, CredentialStore.layerMemory))
  *
  * @since 0.1.0
  * @category layers

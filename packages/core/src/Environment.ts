@@ -135,7 +135,7 @@ export const knownBases: ReadonlyArray<KnownBase> = [
 ]
 
 /**
- * The ChatGPT base that is meant where none is named.
+ * The ChatGPT base that is meant where none is named, as in the reference client's own configuration.
  *
  * @since 0.1.0
  * @category constants
@@ -143,7 +143,17 @@ export const knownBases: ReadonlyArray<KnownBase> = [
 export const DEFAULT_CHATGPT_BASE = "https://chatgpt.com/backend-api"
 
 /**
- * Looks a ChatGPT base up in `knownBases`, by its origin and path; slashes at its end do not count.
+ * Looks a ChatGPT base up in `knownBases`, by its origin and path; slashes at its end do not count. Fails with
+ * `UnsupportedBase` for another one, and with `InvalidBase` for what is no base URL.
+ *
+ * @example
+ * import { Environment } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com/backend-api/"))
+ *
+ * assert.deepStrictEqual(environment.authApi.href, "https://auth.openai.com/api/accounts")
+ * assert.deepStrictEqual(environment.jwks.href, "https://chatgpt.com/backend-api/wham/agent-identities/jwks")
  *
  * @since 0.1.0
  * @category constructors
@@ -180,10 +190,26 @@ export interface CustomOptions {
   readonly providers: ReadonlyArray<string>
   /** Paths below each provider base; `BEARER_ONLY` by default. */
   readonly bearerOnly?: ReadonlyArray<string> | undefined
+  /** False by default. */
   readonly loopbackHttp?: boolean | undefined
 }
 
 /**
+ * A deployment of one's own, its bases checked. Fails where one is no base URL, or where a provider base lies at or
+ * below the AuthAPI or a key set, so that it would never be first party.
+ *
+ * @example
+ * import { Environment } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const environment = Environment.custom({
+ *   authApi: "http://auth.example.com/api/accounts",
+ *   jwksBase: "https://id.example.com",
+ *   providers: ["https://llm.example.com/v1"]
+ * })
+ *
+ * assert.match(Either.match(environment, { onLeft: String, onRight: String }), /Give an https URL/)
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -209,6 +235,16 @@ export type Overrides = { readonly [Name in keyof CustomOptions]?: CustomOptions
 
 /**
  * A known ChatGPT base with some of its bases replaced, or, where all are named, a deployment of one's own.
+ *
+ * @example
+ * import { Environment } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const providers = ["https://llm.example.com/v1"]
+ * const environment = Either.getOrThrow(Environment.fromOverrides(Environment.DEFAULT_CHATGPT_BASE, { providers }))
+ *
+ * assert.deepStrictEqual(environment.name, "Custom")
+ * assert.deepStrictEqual(environment.authApi.href, "https://auth.openai.com/api/accounts")
  *
  * @since 0.1.0
  * @category constructors
@@ -254,6 +290,18 @@ export const agentRegistrationUrl = (environment: Environment): URL => below(env
 /**
  * Where an agent registers the task of a run. The id stands in one escaped segment of the path; that it does is
  * checked on the finished URL.
+ *
+ * @example
+ * import { AgentRuntimeId, Environment } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com"))
+ * const id = AgentRuntimeId.AgentRuntimeId.make("team/agent 1")
+ *
+ * assert.deepStrictEqual(
+ *   Either.getOrThrow(Environment.taskRegistrationUrl(environment, id)).pathname,
+ *   "/api/accounts/v1/agent/team%2Fagent%201/task/register"
+ * )
  *
  * @since 0.1.0
  * @category combinators
@@ -334,6 +382,17 @@ const readBase = (url: URL): Base => {
 /**
  * `classifier` for one URL.
  *
+ * @example
+ * import { Environment } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com"))
+ * const partyOf = (url: string) => Environment.classify(environment, new URL(url))
+ *
+ * assert.deepStrictEqual(partyOf("https://chatgpt.com/backend-api/codex/responses"), "FirstParty")
+ * assert.deepStrictEqual(partyOf("https://chatgpt.com/backend-api/codex/analytics-events/events"), "BearerOnly")
+ * assert.deepStrictEqual(partyOf("https://chatgpt.com/backend-api/codexes"), "Foreign")
+ *
  * @since 0.1.0
  * @category guards
  */
@@ -390,7 +449,7 @@ const unescape = (segment: string): string | undefined => {
 
 /**
  * Reads a base URL: https, without user information, query and fragment, and without segments that servers may read in
- * two ways.
+ * two ways. With `loopbackHttp` `http:` is taken for `localhost`, `127.0.0.0/8` and `[::1]`.
  *
  * @since 0.1.0
  * @category decoding

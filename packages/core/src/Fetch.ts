@@ -28,14 +28,24 @@ import * as Http from "./internal/http.ts"
  * `credentials` and `mode`, have no effect.
  *
  * @example
- * import { Fetch } from "@agent-identity/core"
- * import { HttpClient } from "@effect/platform"
+ * import { Fetch, ProviderAuth } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { HttpClient, HttpClientResponse } from "@effect/platform"
  * import { Effect } from "effect"
  *
+ * // A provider that answers with the header that it was sent.
+ * const provider = HttpClient.make((request) =>
+ *   Effect.succeed(HttpClientResponse.fromWeb(request, new Response(request.headers.authorization)))
+ * )
+ *
  * const program = Effect.gen(function*() {
- *   const fetch = yield* Fetch.toFetch(yield* HttpClient.HttpClient)
- *   return yield* Effect.promise(() => fetch("https://chatgpt.com/backend-api/codex/models"))
+ *   const { authorize } = yield* ProviderAuth.ProviderAuth
+ *   const fetch = yield* Fetch.toFetch(authorize(provider))
+ *   const response = yield* Effect.promise(() => fetch(`${Fakes.PROVIDER_BASE}/models`))
+ *   assert.match(yield* Effect.promise(() => response.text()), /^AgentAssertion /)
  * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Fakes.layer))
  *
  * @since 0.1.0
  * @category conversions

@@ -2,8 +2,9 @@
  * The public keys of a token issuer, looked up by `kid`.
  *
  * The policy of the remote layers follows `jose`'s remote key set: a set is kept for 10 minutes; an unknown `kid`
- * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds; no redirects, status
- * 200 only, 64 KiB at most; a failure is not kept: while there is no set that is young enough, every look-up asks.
+ * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds (the reference
+ * client's limit); no redirects, status 200 only, 64 KiB at most; a failure is not kept: while there is no set that is
+ * young enough, every look-up asks.
  *
  * @since 0.1.0
  */
@@ -26,7 +27,14 @@ import * as Text from "./internal/text.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why there are no keys. `source` is where they were looked for.
+ * Why there are no keys. `source` is where they were looked for: a URL, a file, or what the caller gave.
+ *
+ * - `Transport`, `Timeout`: no answer, or none within 10 s
+ * - `Status`: another one than 200
+ * - `ResponseTooLarge`: more than 64 KiB
+ * - `InvalidKeySet`: no JSON object with an array `keys`
+ * - `InvalidDiscovery`: a discovery document, or a configured issuer, that is not as it has to be
+ * - `Unreadable`: a file
  *
  * @since 0.1.0
  * @category errors
@@ -68,6 +76,8 @@ export interface Jwk {
 }
 
 /**
+ * Finds keys.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -77,6 +87,8 @@ export interface Service {
 }
 
 /**
+ * The keys of the one issuer whose tokens are taken. `AgentIdentityJwt` takes it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -88,7 +100,7 @@ const MAX_AGE = 10 * 60 * 1000
 const COOLDOWN = 30 * 1000
 
 /**
- * The keys behind a URL, which is asked for at every fetch.
+ * The keys behind a URL, by the policy at the head of this module. `locate` is asked for the URL at every fetch.
  *
  * @since 0.1.0
  * @category constructors
@@ -138,6 +150,8 @@ export const layer: Layer.Layer<Jwks, never, HttpClient.HttpClient | UrlDerivati
 )
 
 /**
+ * An issuer that publishes where its keys are.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -191,7 +205,21 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
   )
 
 /**
- * Keys that never change: a key set (RFC 7517) as data.
+ * Keys that never change: a key set (RFC 7517) as data, of which those count that can verify RS256. Fails with
+ * `InvalidKeySet`.
+ *
+ * @example
+ * import { Jwks } from "@agent-identity/core"
+ * import { Effect } from "effect"
+ *
+ * const KeySet = Jwks.layerStatic({
+ *   keys: [{ kid: "key-1", kty: "RSA", n: "sXch…", e: "AQAB" }, { kid: "key-2", kty: "OKP", crv: "Ed25519", x: "11qY…" }]
+ * })
+ *
+ * const find = (kid: string) => Effect.flatMap(Jwks.Jwks, (jwks) => jwks.find(kid)).pipe(Effect.provide(KeySet))
+ *
+ * assert.deepStrictEqual((await Effect.runPromise(find("key-1"))).length, 1)
+ * assert.deepStrictEqual((await Effect.runPromise(find("key-2"))).length, 0)
  *
  * @since 0.1.0
  * @category layers

@@ -5,7 +5,8 @@
  */
 
 /**
- * A plan. `raw` is how the token spelled it; a plan that is not known is kept, under the name `unknown`.
+ * A plan. `raw` is how the token spelled it; a plan that is not known is kept, under the name `unknown` and with `raw`
+ * for its display name.
  *
  * @since 0.1.0
  * @category models
@@ -46,7 +47,7 @@ export const knownPlans: ReadonlyArray<Omit<PlanType, "raw"> & { readonly aliase
 ]
 
 /**
- * The plan that a claim names.
+ * The plan that the claim `plan_type` names. Whatever it is, there is one.
  *
  * @example
  * import { PlanType } from "@agent-identity/core"

@@ -9,13 +9,14 @@ import type * as Redacted from "effect/Redacted"
 import * as Environment from "./Environment.ts"
 
 /**
- * The members are those of the reference client's configuration that decide about credentials (openai/codex,
+ * A provider, of which the members decide that decide in the reference client's configuration too (openai/codex,
  * `provider_uses_first_party_auth_path`).
  *
  * @since 0.1.0
  * @category models
  */
 export interface Provider {
+  /** What reasons call it. */
   readonly name: string
   /** Requests to it and below it are the provider's. A token of its own goes there over `http:` too, if it says so. */
   readonly baseUrl: string
@@ -23,6 +24,7 @@ export interface Provider {
   readonly requiresFirstPartyAuth?: boolean | undefined
   /** The name of the environment variable that holds its key. */
   readonly environmentKey?: string | undefined
+  /** A key of its own, given as such. */
   readonly bearerToken?: Redacted.Redacted<string> | undefined
   /** Asked for a token at each request; the message of its error is shown. `@agent-identity/node` has `AuthCommand`. */
   readonly authCommand?: Effect.Effect<Redacted.Redacted<string>, { readonly message: string }> | undefined
@@ -47,7 +49,8 @@ export type Resolution =
 
 /**
  * Whose credential a provider's requests carry. A credential of its own wins over the run's identity, which goes to
- * first-party bases only, and only where the provider asks for it: a custom or local provider without a key gets nothing.
+ * first-party bases only, and only where the provider asks for it: a custom or local provider without a key gets
+ * nothing. Of several credentials the order is `cloudSigner`, `environmentKey`, `bearerToken`, `authCommand`.
  *
  * @example
  * import { Environment, Provider } from "@agent-identity/core"
@@ -55,8 +58,10 @@ export type Resolution =
  *
  * const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com/backend-api"))
  * const ollama = { name: "ollama", baseUrl: "http://localhost:11434/v1" }
+ * const chatGpt = { name: "chatgpt", baseUrl: "https://chatgpt.com/backend-api/codex", requiresFirstPartyAuth: true }
  *
- * assert.strictEqual(Provider.resolve(ollama, environment)._tag, "None")
+ * assert.deepStrictEqual(Provider.resolve(ollama, environment)._tag, "None")
+ * assert.deepStrictEqual(Provider.resolve(chatGpt, environment)._tag, "RunAuth")
  *
  * @since 0.1.0
  * @category combinators

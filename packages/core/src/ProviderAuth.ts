@@ -31,9 +31,10 @@ import type { TaskId } from "./TaskId.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why a first-party request has no answer.
+ * Why a first-party request has no answer. `url` is without query and fragment.
  *
- * - `NoCredential`: the run is over, or its key did not sign; `cause` says which. Nothing was sent.
+ * - `NoCredential`: the run is over, or its key did not sign; `cause` says which. Or the provider's own token could not
+ *   be had. Nothing was sent.
  * - `AuthorizationPresent`: the app, or a run around this one, set an `Authorization` already. Nothing was sent.
  * - `AmbiguousUrl`: below a provider base, but servers may read its path in two ways. Nothing was sent.
  * - `Redirected`: the client below follows redirects by itself, and took the run's headers along to where they do not
@@ -62,6 +63,8 @@ export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@a
 }
 
 /**
+ * Makes clients that sign out of clients that do not.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -100,12 +103,17 @@ export interface Service {
 }
 
 /**
+ * The safest way to the run's identity: what it gives signs, whatever `HttpClient` a layer puts in the place of
+ * another.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class ProviderAuth extends Context.Tag("@agent-identity/core/ProviderAuth")<ProviderAuth, Service>() {}
 
 /**
+ * For what this run sends, to the first party of this deployment.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -157,6 +165,26 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
 )
 
 /**
+ * `make` as a layer. It leaves the app's `HttpClient` alone; `layerHttpClient` replaces it.
+ *
+ * @example
+ * import { ProviderAuth } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { HttpClient, HttpClientResponse } from "@effect/platform"
+ * import { Effect, Option } from "effect"
+ *
+ * const plain = HttpClient.make((request) => Effect.succeed(HttpClientResponse.fromWeb(request, new Response())))
+ *
+ * const program = Effect.gen(function*() {
+ *   const { authorize } = yield* ProviderAuth.ProviderAuth
+ *   const client = authorize(plain)
+ *   const [ours, foreign] = [yield* client.get(Fakes.PROVIDER_BASE), yield* client.get("https://example.com/")]
+ *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(ours))._tag, "Assertion")
+ *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(foreign))._tag, "None")
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Fakes.layer))
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -172,6 +200,23 @@ export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDeriva
  *
  * A layer with another `HttpClient` that is merged beside this one, or provided inside of it, silently wins: provide
  * this one last and alone.
+ *
+ * @example
+ * import { ProviderAuth } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { HttpClient, HttpClientResponse } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Plain = Layer.succeed(
+ *   HttpClient.HttpClient,
+ *   HttpClient.make((request) =>
+ *     Effect.succeed(HttpClientResponse.fromWeb(request, new Response(request.headers.authorization)))
+ *   )
+ * )
+ * const Signing = ProviderAuth.layerHttpClient.pipe(Layer.provide([Plain, Fakes.layer]))
+ *
+ * const program = Effect.flatMap(HttpClient.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.text)
+ * assert.match(await Effect.runPromise(Effect.provide(program, Signing)), /^AgentAssertion /)
  *
  * @since 0.1.0
  * @category layers

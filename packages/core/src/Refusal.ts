@@ -20,8 +20,8 @@ export const TASK_INVALID: ReadonlyArray<string> = ["invalid_task_id", "task_not
  * @example
  * import { Refusal } from "@agent-identity/core"
  *
- * assert.strictEqual(Refusal.isTaskInvalid({ error: { code: "task_expired" } }), true)
- * assert.strictEqual(Refusal.isTaskInvalid({ error: { code: "invalid_assertion" } }), false)
+ * assert.deepStrictEqual(Refusal.isTaskInvalid({ error: { code: "task_expired" } }), true)
+ * assert.deepStrictEqual(Refusal.isTaskInvalid({ error: { code: "invalid_assertion" } }), false)
  *
  * @since 0.1.0
  * @category guards
@@ -33,6 +33,14 @@ export const isTaskInvalid = (json: unknown): boolean =>
 /**
  * Whether the JSON of a 403 says that the agent itself is no more. OpenAI's service has one code for every state of an
  * agent that it refuses, so its text counts too: "Agent runtime has been deleted."
+ *
+ * @example
+ * import { Refusal } from "@agent-identity/core"
+ *
+ * const code = "biscuit_baker_service_agent_error_status"
+ *
+ * assert.deepStrictEqual(Refusal.isAgentDeleted({ error: { code, message: "Agent runtime has been deleted." } }), true)
+ * assert.deepStrictEqual(Refusal.isAgentDeleted({ error: { code, message: "Agent runtime is suspended." } }), false)
  *
  * @since 0.1.0
  * @category guards

@@ -52,28 +52,29 @@ export const layerWithRegistration: Layer.Layer<
 /**
  * Takes the plain `HttpClient` and gives the one that signs first-party requests, with every service between the two.
  * One build is one run: compose first, provide once. It is a constant, and Effect builds a constant once for all that
- * are composed of it, whatever was provided to it: give `Layer.fresh(Run.layer)` to each of several runs, and to each of
- * several agents, or all of them would send as the first one. A run inside of a run is built over the plain client.
+ * are composed of it, whatever was provided to it: give `Layer.fresh(Run.layer)` to each of several runs, and to each
+ * of several agents, or all of them would send as the first one. A run inside of a run is built over the plain client.
+ *
+ * In an app the identity is `AgentIdentity.layerConfig` or `layerJwt`, the URLs are `UrlDerivation.layer`, and the
+ * plain client is `FetchHttpClient.layer` or another of the platform's; here an AuthAPI in this process stands in for
+ * all three.
  *
  * @example
- * import { AgentIdentity, Run, Signing, UrlDerivation } from "@agent-identity/core"
- * import { FetchHttpClient, HttpClient } from "@effect/platform"
- * import { Config, Effect, Layer } from "effect"
- *
- * const Identity = AgentIdentity.layerConfig({
- *   agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
- *   privateKey: Config.redacted("AGENT_PRIVATE_KEY")
- * })
+ * import { Run, RunTask, Signing } from "@agent-identity/core"
+ * import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+ * import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
+ * import { Effect, Layer } from "effect"
  *
  * const AgentRun = Run.layer.pipe(
- *   Layer.provide([Identity, UrlDerivation.layer]),
- *   Layer.provide([Signing.layer, FetchHttpClient.layer])
+ *   Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-123" })),
+ *   Layer.provide(SocketlessAuthApi.layer),
+ *   Layer.provide(Signing.layer)
  * )
  *
- * const program = HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
- *   Effect.flatMap((response) => response.json),
- *   Effect.provide(AgentRun)
- * )
+ * const task = Effect.flatMap(RunTask.RunTask, ({ current }) => current())
+ * const tasks = Effect.provide(Effect.all([task, task], { concurrency: "unbounded" }), AgentRun)
+ * const [first, second] = await Effect.runPromise(tasks)
+ * assert.deepStrictEqual(first, second)
  *
  * @since 0.1.0
  * @category layers

@@ -20,7 +20,7 @@ import type { TaskId } from "./TaskId.ts"
 import * as TaskRegistration from "./TaskRegistration.ts"
 
 /**
- * The run's identity.
+ * The run's identity: its assertion, and the account that is named beside it.
  *
  * @since 0.1.0
  * @category models
@@ -31,7 +31,7 @@ export interface Assertion extends AgentAssertion.Assertion {
 }
 
 /**
- * A person's token instead; `reason` says why there is no assertion.
+ * A bearer token instead; `reason` says why there is no assertion. It is a person's, or the provider's own.
  *
  * @since 0.1.0
  * @category models
@@ -55,6 +55,8 @@ export interface None {
 }
 
 /**
+ * What a request is sent with.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -71,6 +73,17 @@ export type Sent =
   | { readonly _tag: "Bearer" | "None"; readonly reason: string }
 
 /**
+ * What of it may be shown.
+ *
+ * @example
+ * import { RunAuth } from "@agent-identity/core"
+ * import { Redacted } from "effect"
+ *
+ * const reason = "the policy is JwtOnly"
+ * const credential: RunAuth.Bearer = { _tag: "Bearer", token: Redacted.make("secret"), account: undefined, reason }
+ *
+ * assert.deepStrictEqual(RunAuth.sent(credential), { _tag: "Bearer", reason })
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -80,7 +93,8 @@ export const sent = (credential: Credential): Sent =>
     : { _tag: credential._tag, reason: credential.reason }
 
 /**
- * The attributes that spans of requests carry, for spans and logs of the app's own.
+ * The attributes that spans of requests carry, for spans and logs of the app's own: `agent_identity.sent`, with the ids
+ * of an assertion or with the reason why there is none.
  *
  * @since 0.1.0
  * @category combinators
@@ -91,10 +105,13 @@ export const attributes = (sent: Sent): Record<string, unknown> => ({
 })
 
 /**
+ * Decides at each request what the run sends.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** What to send now. Fails once the run is over, and where the key does not sign: never with something else instead. */
   readonly current: Effect.Effect<Credential, RunTask.RunTaskError>
   /** The task that the run has in the place of one that a server has refused, if any: `RunTask.recover`. */
   readonly recover: (refused: TaskId) => Effect.Effect<Option.Option<TaskId>, RunTask.RunTaskError>
@@ -105,6 +122,8 @@ export interface Service {
 }
 
 /**
+ * What the run sends. `ProviderAuth` takes it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -223,6 +242,15 @@ const ofNoTask = (current: Effect.Effect<Bearer | None>): Service => ({
 
 /**
  * Nothing, for a program that runs without an identity.
+ *
+ * @example
+ * import { RunAuth } from "@agent-identity/core"
+ * import { Effect } from "effect"
+ *
+ * const current = Effect.flatMap(RunAuth.RunAuth, (auth) => auth.current)
+ * const credential = await Effect.runPromise(Effect.provide(current, RunAuth.layerNone("a dry run")))
+ *
+ * assert.deepStrictEqual(credential, { _tag: "None", reason: "a dry run" })
  *
  * @since 0.1.0
  * @category layers

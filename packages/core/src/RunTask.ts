@@ -60,6 +60,8 @@ export const renewals = Metric.frequency("agent_identity_task_renewals", {
 })
 
 /**
+ * The run's one task, and its renewal.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -84,6 +86,8 @@ export interface Service {
 }
 
 /**
+ * The task of the run. Whatever is built over one layer of it has the same one.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -218,6 +222,17 @@ export const make = (
  * A new run: registers its task while the layer builds, so that a failure is the layer's error. A failed build stays
  * failed for what it was built for: provide again, or make another `ManagedRuntime`.
  *
+ * @example
+ * import { RunTask } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect, Either, Layer } from "effect"
+ *
+ * const Task = RunTask.layer.pipe(Layer.provide([Fakes.layerTaskRegistration, Fakes.layerAgentIdentity]))
+ *
+ * // Out of the layer's scope the run is over.
+ * const { current } = await Effect.runPromise(Effect.provide(RunTask.RunTask, Task))
+ * assert.deepStrictEqual(Either.getOrThrow(Either.flip(current())).reason, "Closed")
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -235,6 +250,24 @@ export const layer: Layer.Layer<
 
 /**
  * A run that goes on with a task that is known: nothing is registered until it has to be renewed.
+ *
+ * @example
+ * import { RunTask, TaskId } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Resumed = RunTask.layerFromTaskId(TaskId.TaskId.make("task-of-yesterday")).pipe(
+ *   Layer.provide([Fakes.layerTaskRegistration, Fakes.layerAgentIdentity])
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const run = yield* RunTask.RunTask
+ *   const task = yield* run.current()
+ *   assert.deepStrictEqual(task, "task-of-yesterday")
+ *   assert.deepStrictEqual(yield* run.renew(task), "task-1")
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Resumed))
  *
  * @since 0.1.0
  * @category layers

@@ -14,7 +14,8 @@ import * as Schema from "effect/Schema"
 import * as Noble from "./internal/noble.ts"
 
 /**
- * The bytes are no sealed box, are sealed for another key, or were changed on the way.
+ * `CannotOpen`: the bytes are no sealed box, are sealed for another key, or were changed on the way. `CannotSeal`: the
+ * public key is none.
  *
  * @since 0.1.0
  * @category errors
@@ -34,7 +35,22 @@ export class SealedBoxError extends Schema.TaggedError<SealedBoxError>("@agent-i
 }
 
 /**
- * Opens a box that was sealed for the public key of this 32-byte Ed25519 seed.
+ * Opens a box that was sealed for the public key of this 32-byte Ed25519 seed. What was sealed is 48 bytes shorter.
+ *
+ * @example
+ * import { AgentKey, SealedBox, Signing } from "@agent-identity/core"
+ * import { Effect, Redacted } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { importPrivateKey } = yield* Signing.Signing
+ *   const key = yield* AgentKey.generate()
+ *   const { publicKey } = yield* importPrivateKey(key)
+ *   const sealed = yield* SealedBox.seal(publicKey, new TextEncoder().encode("task-1"))
+ *   const opened = yield* SealedBox.open(Redacted.value(key.seed), sealed)
+ *   assert.deepStrictEqual(new TextDecoder().decode(opened), "task-1")
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Signing.layer))
  *
  * @since 0.1.0
  * @category decoding
@@ -53,7 +69,8 @@ export const open = (seed: Uint8Array, sealed: Uint8Array): Effect.Effect<Uint8A
     }))
 
 /**
- * Seals bytes for the owner of this 32-byte Ed25519 public key.
+ * Seals bytes for the owner of this 32-byte Ed25519 public key, under a new ephemeral key each time. The box is 48
+ * bytes longer.
  *
  * @since 0.1.0
  * @category encoding

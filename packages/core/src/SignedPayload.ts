@@ -21,7 +21,7 @@ import type { TaskId } from "./TaskId.ts"
 export type PayloadForm = "v1" | "v2"
 
 /**
- * What a task registration signs: `id:time`.
+ * What a task registration signs: UTF-8 of `id:time`, the time in the form of the module Timestamp.
  *
  * @since 0.1.0
  * @category constructors
@@ -30,7 +30,16 @@ export const taskRegistration = (agentRuntimeId: AgentRuntimeId, timestamp: stri
   Text.toUtf8(`${agentRuntimeId}:${timestamp}`)
 
 /**
- * What an assertion signs.
+ * What an assertion signs, in UTF-8; the time is in the form of the module Timestamp.
+ *
+ * @example
+ * import { AgentRuntimeId, SignedPayload, TaskId } from "@agent-identity/core"
+ *
+ * const id = AgentRuntimeId.AgentRuntimeId.make("agent-123")
+ * const task = TaskId.TaskId.make("task-1")
+ * const payload = SignedPayload.assertion("v1", id, task, "2026-04-23T00:00:00Z")
+ *
+ * assert.deepStrictEqual(new TextDecoder().decode(payload), "agent-123:task-1:2026-04-23T00:00:00Z")
  *
  * @since 0.1.0
  * @category constructors

@@ -18,6 +18,11 @@ import * as SealedBox from "./SealedBox.ts"
 /**
  * What went wrong with a key or a signature. It shows nothing of either.
  *
+ * - `InvalidPrivateKey`: the seed is not 32 bytes
+ * - `InvalidPublicKey`: not 32 bytes, not canonical, of small order or outside of the prime-order group
+ * - `PublicKeyMismatch`: the public key beside a seed is another key's
+ * - `SignFailed`: the implementation threw
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -62,6 +67,8 @@ export interface Verifier {
 }
 
 /**
+ * Imports keys.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -73,6 +80,9 @@ export interface Service {
 }
 
 /**
+ * Ed25519, over whatever the platform has. `layer` is portable; `NodeSigning.layer` of `@agent-identity/node` is
+ * native.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -85,10 +95,12 @@ export class Signing extends Context.Tag("@agent-identity/core/Signing")<Signing
  * @category models
  */
 export interface Ed25519 {
+  /** Of a seed, 32 bytes. */
   readonly signer: (seed: Uint8Array) => {
     readonly publicKey: Uint8Array
     readonly sign: (payload: Uint8Array) => Uint8Array
   }
+  /** Of a public key, 32 bytes, that `make` has checked. It is asked about signatures of 64 bytes only. */
   readonly verifier: (publicKey: Uint8Array) => (payload: Uint8Array, signature: Uint8Array) => boolean
 }
 
@@ -152,6 +164,20 @@ export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
 
 /**
  * Over @noble/curves: any JavaScript runtime. It is loaded when the first key is imported.
+ *
+ * @example
+ * import { AgentKey, Signing } from "@agent-identity/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const signing = yield* Signing.Signing
+ *   const signer = yield* signing.importPrivateKey(yield* AgentKey.generate())
+ *   const verifier = yield* signing.importPublicKey(signer.publicKey)
+ *   const payload = new TextEncoder().encode("agent-123:task-1:2026-04-23T00:00:00Z")
+ *   assert.deepStrictEqual(yield* verifier.verify(payload, yield* signer.sign(payload)), true)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Signing.layer))
  *
  * @since 0.1.0
  * @category layers

@@ -10,6 +10,15 @@ import * as Ids from "./internal/ids.ts"
  * 1 to 1024 UTF-16 code units of well-formed text, not blank. Colons and control characters are fine: it travels in
  * JSON, and it can be told from its neighbours in a signed payload because they have no colon and a fixed length.
  *
+ * @example
+ * import { TaskId } from "@agent-identity/core"
+ * import { Schema } from "effect"
+ *
+ * const isTaskId = Schema.is(TaskId.TaskId)
+ *
+ * assert.deepStrictEqual(isTaskId("task:1"), true)
+ * assert.deepStrictEqual(isTaskId(" "), false)
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -28,6 +37,8 @@ export const TaskId = Schema.String.pipe(
 )
 
 /**
+ * A task id that was checked.
+ *
  * @since 0.1.0
  * @category models
  */

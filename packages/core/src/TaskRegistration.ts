@@ -26,7 +26,8 @@ import * as Timestamp from "./Timestamp.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
 
 /**
- * Why no task was registered.
+ * Why no task was registered. `url` is what was asked, `attempts` how often, and `status` what the last answer was, if
+ * there was one.
  *
  * - `IdentityExpired`: the agent's token has expired; get a new one
  * - `SigningFailed`: the key did not sign, or the clock is outside the years 0000 to 9999
@@ -102,6 +103,8 @@ export interface RegisteredTask {
 }
 
 /**
+ * Registers tasks of one agent.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -114,6 +117,8 @@ export interface Service {
 }
 
 /**
+ * Where a run's tasks come from. A layer over it can keep them: `layerStored`, `AgentProvisioning.layerAgent`.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -123,7 +128,8 @@ export class TaskRegistration
 
 /**
  * Takes the plain `HttpClient`, never one that signs. At most 3 attempts on 429, 5xx, timeouts and transport failures,
- * 30 s each and 75 s over all, every one signed anew; a `Retry-After` of up to 20 s is waited for.
+ * 30 s each, as the reference client has it; 75 s over all, every one signed anew; a `Retry-After` of up to 20 s is
+ * waited for.
  *
  * @since 0.1.0
  * @category constructors
@@ -187,6 +193,24 @@ export const make: Effect.Effect<
 })
 
 /**
+ * `make` as a layer. Fails where no URL can be made of the agent's runtime id.
+ *
+ * @example
+ * import { Signing, TaskRegistration } from "@agent-identity/core"
+ * import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+ * import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
+ * import { Effect, Layer, Option } from "effect"
+ *
+ * const Registration = TaskRegistration.layer.pipe(
+ *   Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-123" })),
+ *   Layer.provide(SocketlessAuthApi.layer),
+ *   Layer.provide(Signing.layer)
+ * )
+ *
+ * const task = Effect.flatMap(TaskRegistration.TaskRegistration, ({ register }) => register(Option.none()))
+ * const { taskId } = await Effect.runPromise(Effect.provide(task, Registration))
+ * assert.match(taskId, /^task-/)
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -231,7 +255,8 @@ export const registrations = Metric.counter("agent_identity_task_registrations",
 })
 
 /**
- * The whole JSON body of a registration: these two members and no other.
+ * The whole JSON body of a registration: these two members and no other. The signature is standard base64 of 64 bytes
+ * over `SignedPayload.taskRegistration`.
  *
  * @since 0.1.0
  * @category encoding
@@ -249,6 +274,17 @@ export const requestBody = (
 /**
  * The task id in the body of a successful answer: the first that is neither absent nor null of `task_id`, `taskId`,
  * and, sealed for the agent, `encrypted_task_id` and `encryptedTaskId`.
+ *
+ * @example
+ * import { AgentIdentity, TaskRegistration } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect } from "effect"
+ *
+ * const body = new TextEncoder().encode(JSON.stringify({ task_id: "task-1" }))
+ * const program = Effect.flatMap(AgentIdentity.AgentIdentity, ({ signer }) => TaskRegistration.readTaskId(signer, body))
+ *
+ * const taskId = await Effect.runPromise(Effect.provide(program, Fakes.layerAgentIdentity))
+ * assert.deepStrictEqual(taskId, "task-1")
  *
  * @since 0.1.0
  * @category decoding

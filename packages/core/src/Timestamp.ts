@@ -40,6 +40,12 @@ let today = { day: 0, date: "1970-01-01T" }
  * Milliseconds since the Unix epoch; undefined for every other form of time, for a date that is none and for a leap
  * second.
  *
+ * @example
+ * import { Timestamp } from "@agent-identity/core"
+ *
+ * assert.deepStrictEqual(Timestamp.parse("2026-04-23T00:00:00Z"), 1_776_902_400_000)
+ * assert.deepStrictEqual(Timestamp.parse("2026-02-30T00:00:00Z"), undefined)
+ *
  * @since 0.1.0
  * @category decoding
  */

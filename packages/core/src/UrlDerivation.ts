@@ -13,10 +13,13 @@ import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
 import * as Environment from "./Environment.ts"
 
 /**
+ * What is derived of an environment, once.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  /** What they are derived of. */
   readonly environment: Environment.Environment
   /** Where a new agent is registered. */
   readonly agentRegistration: URL
@@ -29,12 +32,16 @@ export interface Service {
 }
 
 /**
+ * Where things are, for this process: `layer` for ChatGPT in production, `layerCustom` for a backend of one's own.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class UrlDerivation extends Context.Tag("@agent-identity/core/UrlDerivation")<UrlDerivation, Service>() {}
 
 /**
+ * The URLs of this environment.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -67,10 +74,11 @@ export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environme
   Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(Environment.fromChatGptBase(base), make)))
 
 /**
- * A deployment of one's own, every base named.
+ * A deployment of one's own, every base named. Fails where a base is refused.
  *
  * @example
  * import { UrlDerivation } from "@agent-identity/core"
+ * import { Effect } from "effect"
  *
  * const Urls = UrlDerivation.layerCustom({
  *   authApi: "http://127.0.0.1:8080/api/accounts",
@@ -78,6 +86,10 @@ export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environme
  *   providers: ["http://127.0.0.1:8080/backend-api/codex"],
  *   loopbackHttp: true
  * })
+ *
+ * const urls = await Effect.runPromise(Effect.provide(UrlDerivation.UrlDerivation, Urls))
+ * assert.deepStrictEqual(urls.agentRegistration.pathname, "/api/accounts/v1/agent/register")
+ * assert.deepStrictEqual(urls.classify(new URL("http://127.0.0.1:8080/backend-api/codex/models")), "FirstParty")
  *
  * @since 0.1.0
  * @category layers

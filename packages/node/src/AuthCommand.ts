@@ -18,6 +18,11 @@ import * as Stream from "effect/Stream"
 /**
  * Why there is no token. What the command printed is not shown.
  *
+ * - `CannotRun`: there is no such command, or no permission to run it
+ * - `Failed`: it ended with another exit code than 0
+ * - `Timeout`: it did not end in time, and was killed
+ * - `NoToken`: it printed something else than one line of visible ASCII
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -34,11 +39,15 @@ export class AuthCommandError extends Schema.TaggedError<AuthCommandError>("@age
 }
 
 /**
+ * A command, and for how long its answer is good.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
+  /** Found as the platform finds it, in `PATH` for example. */
   readonly command: string
+  /** As they are: there is no shell that would read them. */
   readonly args?: ReadonlyArray<string> | undefined
   /** How long it may take; 5 seconds by default. */
   readonly timeout?: Duration.DurationInput | undefined
@@ -51,14 +60,17 @@ export interface Options {
  * and a failure is not; whoever asks meanwhile waits for the one run.
  *
  * @example
- * import { AuthCommand } from "@agent-identity/node"
  * import type { Provider } from "@agent-identity/core"
- * import { Effect } from "effect"
+ * import { AuthCommand } from "@agent-identity/node"
+ * import { Effect, Redacted } from "effect"
  *
- * const gateway = Effect.map(
- *   AuthCommand.make({ command: "gcloud", args: ["auth", "print-access-token"] }),
- *   (authCommand): Provider.Provider => ({ name: "gateway", baseUrl: "https://llm.example/v1", authCommand })
- * )
+ * const program = Effect.gen(function*() {
+ *   const authCommand = yield* AuthCommand.make({ command: "echo", args: ["a-token"] })
+ *   const gateway: Provider.Provider = { name: "gateway", baseUrl: "https://llm.example/v1", authCommand }
+ *   assert.deepStrictEqual(Redacted.value(yield* gateway.authCommand!), "a-token")
+ * })
+ *
+ * await Effect.runPromise(program)
  *
  * @since 0.1.0
  * @category constructors

@@ -25,7 +25,16 @@ import { type Lock, withLock } from "./internal/authFileLock.ts"
 import { onDisk } from "./internal/onDisk.ts"
 
 /**
- * `auth.json` in `CODEX_HOME`, in `~/.codex` by default. A variable that is blank is not there.
+ * The path of `auth.json` in `CODEX_HOME`, in `~/.codex` by default. A variable that is blank is not there.
+ *
+ * @example
+ * import { AuthFile } from "@agent-identity/node"
+ * import { ConfigProvider, Effect } from "effect"
+ *
+ * const environment = ConfigProvider.fromMap(new Map([["CODEX_HOME", "/srv/codex"]]))
+ * const file = await Effect.runPromise(Effect.withConfigProvider(AuthFile.defaultFile, environment))
+ *
+ * assert.deepStrictEqual(file, "/srv/codex/auth.json")
  *
  * @since 0.1.0
  * @category constructors
@@ -43,16 +52,16 @@ export const defaultFile: Effect.Effect<string, ConfigError.ConfigError> = Effec
  * of another one. An agent in the file, even a broken one, does not matter.
  *
  * @example
- * import { AuthFile } from "@agent-identity/node"
  * import { ChatGptLogin } from "@agent-identity/core"
- * import { Effect, Layer } from "effect"
+ * import { AuthFile } from "@agent-identity/node"
+ * import { Effect } from "effect"
  *
- * const login = Layer.unwrapEffect(Effect.map(AuthFile.defaultFile, (file) => AuthFile.layerLogin({ file })))
+ * const login = Effect.flatMap(ChatGptLogin.ChatGptLogin, ({ current }) => current)
  *
- * const accountId = Effect.flatMap(ChatGptLogin.ChatGptLogin, ({ current }) => current).pipe(
- *   Effect.map(({ binding }) => binding.accountId),
- *   Effect.provide(login)
+ * const error = await Effect.runPromise(
+ *   Effect.flip(Effect.provide(login, AuthFile.layerLogin({ file: "/nowhere/auth.json" })))
  * )
+ * assert.deepStrictEqual(error.reason, "LoggedOut")
  *
  * @since 0.1.0
  * @category layers

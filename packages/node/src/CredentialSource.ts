@@ -21,6 +21,11 @@ import * as AuthFile from "./AuthFile.ts"
 /**
  * Why there is no credential. `source` is the variable or the file; nothing of its content is shown.
  *
+ * - `NotFound`: there is none
+ * - `PersonalAccessToken`: a token `at-…`, which is no agent identity
+ * - `Unreadable`: the file
+ * - `Invalid`: what is in the file cannot be understood
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -57,6 +62,19 @@ export type Credential =
  * The first of these that is there: the variable `CODEX_ACCESS_TOKEN`, the older `CODEX_AGENT_IDENTITY`, and
  * `auth.json` in `CODEX_HOME` (`~/.codex` by default) with `auth_mode` `agentIdentity`. Which one it is stands in a
  * line at debug. A variable that is blank is not there.
+ *
+ * @example
+ * import { CredentialSource } from "@agent-identity/node"
+ * import { NodeContext } from "@effect/platform-node"
+ * import { ConfigProvider, Effect } from "effect"
+ *
+ * const environment = ConfigProvider.fromMap(new Map([["CODEX_ACCESS_TOKEN", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"]]))
+ * const credential = await Effect.runPromise(CredentialSource.fromConfig.pipe(
+ *   Effect.withConfigProvider(environment),
+ *   Effect.provide(NodeContext.layer)
+ * ))
+ *
+ * assert.deepStrictEqual(credential._tag, "Token")
  *
  * @since 0.1.0
  * @category constructors

@@ -63,13 +63,17 @@ interface Bases extends Environment.Overrides {
 }
 
 /**
+ * A credential, and where its backend is: ChatGPT in production unless something else is said. With `authApi`,
+ * `jwksBase` and `providers` it is a backend of one's own.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options extends Bases {
   readonly credential: CredentialSource.Credential
-  /** Of the token; ChatGPT's by default. */
+  /** Of the token, its `iss`; ChatGPT's by default. */
   readonly issuer?: string | undefined
+  /** Of the token, its `aud`; ChatGPT's by default. */
   readonly audience?: string | undefined
   /** A key set as JSON, where the issuer cannot be reached. */
   readonly jwksJson?: string | undefined
@@ -180,6 +184,21 @@ export const layerRun: Layer.Layer<
 /**
  * A process with one run, from explicit values. Its `HttpClient` is the one that signs.
  *
+ * @example
+ * import { RunTask, TaskId } from "@agent-identity/core"
+ * import { NodeAgentIdentity } from "@agent-identity/node"
+ * import { Effect, Redacted } from "effect"
+ *
+ * const record = {
+ *   agentRuntimeId: "agent-123",
+ *   privateKey: Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH")
+ * }
+ * // With a task that it has from before, the run registers none.
+ * const AgentRun = NodeAgentIdentity.layer({ credential: { _tag: "Record", record, taskId: TaskId.TaskId.make("task-1") } })
+ *
+ * const task = Effect.flatMap(RunTask.RunTask, ({ current }) => current())
+ * assert.deepStrictEqual(await Effect.runPromise(Effect.provide(task, AgentRun)), "task-1")
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -192,6 +211,21 @@ export const layer = (
  * A process with one run, from the environment; `layerProcess` has the table of what is read. Its `HttpClient` is the
  * one that signs.
  *
+ * @example
+ * import { NodeAgentIdentity } from "@agent-identity/node"
+ * import { HttpClient } from "@effect/platform"
+ * import { ConfigProvider, Effect } from "effect"
+ *
+ * const program = HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
+ *   Effect.flatMap((response) => response.json),
+ *   Effect.provide(NodeAgentIdentity.layerConfig)
+ * )
+ *
+ * // Without a token nothing is sent.
+ * const nothing = ConfigProvider.fromMap(new Map([["CODEX_HOME", "/nowhere"]]))
+ * const error = await Effect.runPromise(Effect.flip(Effect.withConfigProvider(program, nothing)))
+ * assert.match(error.message, /CODEX_ACCESS_TOKEN is not set/)
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -201,6 +235,8 @@ export const layerConfig: Layer.Layer<
 > = Layer.provideMerge(layerRun, layerProcess)
 
 /**
+ * Who may become an agent, and what the agent is called.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -209,13 +245,15 @@ export interface ChatGptOptions {
   readonly policy: AgentProvisioning.Policy
   /** Of the program, for the agent's bill of materials. */
   readonly agentVersion: string
-  /** How the session came about: `cli` by default. */
+  /** How the session came about, as `AgentRegistration.billOfMaterials` takes it: `cli` by default. */
   readonly sessionSource?: string | undefined
   /** The id of the only account whose login is taken. */
   readonly workspace?: string | undefined
 }
 
 /**
+ * What such a run gives. It may have no task and no identity, so that `RunTask` and `AgentIdentity` are not among it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -226,6 +264,8 @@ export type ChatGptServices =
   | HttpClient.HttpClient
 
 /**
+ * Why there is no such run.
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -246,11 +286,16 @@ export type ChatGptError =
  * @example
  * import { NodeAgentIdentity } from "@agent-identity/node"
  * import { HttpClient } from "@effect/platform"
- * import { Effect } from "effect"
+ * import { ConfigProvider, Effect } from "effect"
  *
  * const program = HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
  *   Effect.provide(NodeAgentIdentity.layerChatGpt({ policy: "ChatGptAuth", agentVersion: "1.0.0" }))
  * )
+ *
+ * // Where nobody is logged in there is nobody to make an agent for.
+ * const nobody = ConfigProvider.fromMap(new Map([["CODEX_HOME", "/nowhere"]]))
+ * const error = await Effect.runPromise(Effect.flip(Effect.withConfigProvider(program, nobody)))
+ * assert.deepStrictEqual(error._tag === "AgentProvisioningError" && error.reason, "NoLogin")
  *
  * @since 0.1.0
  * @category layers

@@ -11,6 +11,25 @@ import * as Redacted from "effect/Redacted"
 import * as Crypto from "node:crypto"
 
 /**
+ * `Signing` by OpenSSL. It takes and refuses the same keys as the portable layer, and makes the same signatures.
+ *
+ * @example
+ * import { AgentKey, Signing } from "@agent-identity/core"
+ * import { NodeSigning } from "@agent-identity/node"
+ * import { Effect } from "effect"
+ *
+ * const payload = new TextEncoder().encode("agent-123:task-1:2026-04-23T00:00:00Z")
+ * const sign = (key: AgentKey.AgentKey) =>
+ *   Effect.flatMap(Signing.Signing, ({ importPrivateKey }) => importPrivateKey(key)).pipe(
+ *     Effect.flatMap((signer) => signer.sign(payload))
+ *   )
+ *
+ * const key = await Effect.runPromise(AgentKey.generate())
+ * const [native, portable] = await Effect.runPromise(
+ *   Effect.all([Effect.provide(sign(key), NodeSigning.layer), Effect.provide(sign(key), Signing.layer)])
+ * )
+ * assert.deepStrictEqual(Uint8Array.from(native), portable)
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -49,7 +49,8 @@ export class ProviderSocketError
 }
 
 /**
- * The close code when the run's task was replaced: dial again for the new one.
+ * The close code when the run's task was replaced: dial again for the new one. From the range for applications (RFC
+ * 6455).
  *
  * @since 0.1.0
  * @category constants
@@ -65,15 +66,19 @@ export const TASK_REPLACED = 4001
 export const RUN_ENDED = 4002
 
 /**
+ * What an app says of its socket.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
   /** Of the app's own, on every handshake. */
   readonly headers?: Readonly<Record<string, string>> | undefined
+  /** Subprotocols, the preferred one first; none by default. */
   readonly protocols?: ReadonlyArray<string> | undefined
-  /** 10 seconds by default. */
+  /** How long a handshake may take; 10 seconds by default. */
   readonly openTimeout?: Duration.DurationInput | undefined
+  /** Which close codes of the server are an error; `Socket.defaultCloseCodeIsError` by default. */
   readonly closeCodeIsError?: ((code: number) => boolean) | undefined
 }
 
@@ -85,14 +90,17 @@ export interface Options {
  *
  * @example
  * import { ProviderSocket } from "@agent-identity/node"
+ * import { Fakes } from "@agent-identity/testing"
  * import { Effect } from "effect"
  *
- * const listen = Effect.gen(function*() {
- *   const socket = yield* ProviderSocket.make("wss://chatgpt.com/backend-api/codex/responses")
- *   yield* socket.runRaw((message) => Effect.log(message)).pipe(
+ * const listen = (url: string) =>
+ *   Effect.flatMap(ProviderSocket.make(url), (socket) => socket.runRaw((message) => Effect.log(message))).pipe(
  *     Effect.retry({ while: (error) => error.reason === "Close" && error.code === ProviderSocket.TASK_REPLACED })
  *   )
- * })
+ *
+ * // Nobody listens there.
+ * const error = await Effect.runPromise(Effect.flip(listen("ws://127.0.0.1:1")).pipe(Effect.provide(Fakes.layer)))
+ * assert.deepStrictEqual(error.reason, "Open")
  *
  * @since 0.1.0
  * @category constructors
@@ -206,6 +214,8 @@ export const make = (
   })
 
 /**
+ * `make` as the `Socket` of an app, such as an RPC client's.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -26,7 +26,9 @@ import { BoundedMap } from "./internal/boundedMap.ts"
 
 /**
  * Why an assertion was refused, in full, for logs and metrics. `code` is what the client may be told: `Malformed`,
- * `UnknownAgent` and `BadSignature` share one, and so do `UnknownTask` and `ForeignTask`.
+ * `UnknownAgent` and `BadSignature` share one, and so do `UnknownTask` and `ForeignTask`. The ids are those that the
+ * header names: nobody has proved them, unless the signature was verified (`Replayed` and the three that are about
+ * tasks).
  *
  * @since 0.1.0
  * @category errors
@@ -93,6 +95,8 @@ export interface Verified {
 }
 
 /**
+ * Verifies assertions.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -104,6 +108,9 @@ export interface Service {
 }
 
 /**
+ * Verifies the value of a header. `AgentAuthentication` does it for the routes of a server; take it yourself at another
+ * door, such as a message queue.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -122,6 +129,8 @@ export const refusals = Metric.frequency("agent_identity_assertion_refusals", {
 })
 
 /**
+ * How strict a verifier is, and how much it remembers.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -149,6 +158,8 @@ export interface Options {
 }
 
 /**
+ * A verifier over this directory, by Effect's clock.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -227,6 +238,26 @@ export const make = (
   })
 
 /**
+ * Takes assertions in the form `v1`, within 300 seconds, and the same one again.
+ *
+ * @example
+ * import { AgentAssertion, Run, Signing } from "@agent-identity/core"
+ * import { AgentAssertionVerifier } from "@agent-identity/server"
+ * import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+ * import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
+ * import { Effect, Layer, Redacted } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { verify } = yield* AgentAssertionVerifier.AgentAssertionVerifier
+ *   const { current } = yield* AgentAssertion.AgentAssertion
+ *   const { header, taskId } = yield* current
+ *   assert.deepStrictEqual((yield* verify(Redacted.value(header))).taskId, taskId)
+ * })
+ *
+ * const AgentRun = Layer.provide(Run.layer, RegisteredAgent.layer({ agentRuntimeId: "agent-123" }))
+ * const Both = Layer.provide(Layer.merge(AgentRun, AgentAssertionVerifier.layer), SocketlessAuthApi.layer)
+ * await Effect.runPromise(Effect.provide(program, Layer.provide(Both, Signing.layer)))
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -234,6 +265,8 @@ export const layer: Layer.Layer<AgentAssertionVerifier, never, AgentDirectory.Ag
   .effect(AgentAssertionVerifier, make())
 
 /**
+ * `layer` with other limits, another form, or each assertion once.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -29,7 +29,8 @@ export class VerifiedAgent
 {}
 
 /**
- * Put it on an endpoint, a group or an API with `.middleware(AgentAuthentication)`.
+ * Put it on an endpoint, a group or an API with `.middleware(AgentAuthentication)`: its handlers then have
+ * `VerifiedAgent`.
  *
  * `HttpApiSecurity.bearer` would cut seven characters off any scheme, so the header is taken whole.
  *
@@ -46,6 +47,9 @@ export class AgentAuthentication extends HttpApiMiddleware.Tag<AgentAuthenticati
 ) {}
 
 /**
+ * Verifies by `AgentAssertionVerifier`. A refusal is answered with 401 and its challenge, and 503 where the directory
+ * cannot be asked; both are logged at debug.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -77,17 +81,20 @@ export const layer: Layer.Layer<AgentAuthentication, never, AgentAssertionVerifi
  * takes `VerifiedAgent`.
  *
  * @example
- * import { AgentAuthentication } from "@agent-identity/server"
- * import { HttpRouter, HttpServerResponse } from "@effect/platform"
- * import { Effect } from "effect"
+ * import { Signing } from "@agent-identity/core"
+ * import { AgentAssertionVerifier, AgentAuthentication, AgentDirectory } from "@agent-identity/server"
+ * import { HttpApp, HttpServerResponse } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
  *
- * const router = HttpRouter.empty.pipe(
- *   HttpRouter.get(
- *     "/whoami",
- *     Effect.map(AgentAuthentication.VerifiedAgent, ({ agentRuntimeId }) => HttpServerResponse.text(agentRuntimeId))
- *   ),
- *   HttpRouter.use(AgentAuthentication.middleware)
- * )
+ * const whoami = Effect.map(AgentAuthentication.VerifiedAgent, (agent) => HttpServerResponse.text(agent.agentRuntimeId))
+ *
+ * const Verifier = AgentAssertionVerifier.layer.pipe(Layer.provide([AgentDirectory.layerMemory, Signing.layer]))
+ * const { dispose, handler } = HttpApp.toWebHandlerLayer(AgentAuthentication.middleware(whoami), Verifier)
+ *
+ * const response = await handler(new Request("http://localhost/whoami"))
+ * assert.deepStrictEqual(response.status, 401)
+ * assert.deepStrictEqual(response.headers.get("www-authenticate"), "AgentAssertion error=\"missing_assertion\"")
+ * await dispose()
  *
  * @since 0.1.0
  * @category middleware

@@ -56,12 +56,15 @@ export interface Task {
 }
 
 /**
+ * Agents by their runtime ids, and tasks by theirs.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
   /** Adds an agent, or replaces the one with this runtime id. */
   readonly putAgent: (agent: Agent) => Effect.Effect<void, AgentDirectoryError>
+  /** The agent with this runtime id; none where there is none. */
   readonly findAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
   /** Removes an agent with all of its tasks; false where there is none. */
   readonly removeAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<boolean, AgentDirectoryError>
@@ -72,13 +75,16 @@ export interface Service {
 }
 
 /**
+ * Who is registered: in memory here, in a file or PostgreSQL by `@agent-identity/sql`. Whoever has agents elsewhere
+ * writes a layer of it.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class AgentDirectory extends Context.Tag("@agent-identity/server/AgentDirectory")<AgentDirectory, Service>() {}
 
 /**
- * How long a task lives where nothing else is said.
+ * How long a task lives where nothing else is said: 24 hours. The protocol leaves it to the server.
  *
  * @since 0.1.0
  * @category constants
@@ -125,7 +131,23 @@ export const makeMemory = (options?: { readonly taskLifetime?: Duration.Duration
 }
 
 /**
- * A directory in memory, with tasks that live 24 hours.
+ * A directory in memory, with tasks that live 24 hours. It is gone with the process.
+ *
+ * @example
+ * import { AgentRuntimeId } from "@agent-identity/core"
+ * import { AgentDirectory } from "@agent-identity/server"
+ * import { Effect, Option } from "effect"
+ *
+ * const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-123")
+ *
+ * const program = Effect.gen(function*() {
+ *   const directory = yield* AgentDirectory.AgentDirectory
+ *   yield* directory.putAgent({ agentRuntimeId, publicKey: new Uint8Array(32) })
+ *   const task = yield* directory.issueTask(agentRuntimeId)
+ *   assert.deepStrictEqual(yield* directory.findTask(task.taskId), Option.some(task))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, AgentDirectory.layerMemory))
  *
  * @since 0.1.0
  * @category layers

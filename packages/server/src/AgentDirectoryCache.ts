@@ -13,6 +13,8 @@ import * as AgentDirectory from "./AgentDirectory.ts"
 import { BoundedMap } from "./internal/boundedMap.ts"
 
 /**
+ * How much is remembered, and for how long.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -96,6 +98,25 @@ export const layerWith = (
   )
 
 /**
+ * `layerWith` with what is said there by default: 10,000 agents and tasks, for 10 seconds.
+ *
+ * @example
+ * import { AgentRuntimeId } from "@agent-identity/core"
+ * import { AgentDirectory, AgentDirectoryCache } from "@agent-identity/server"
+ * import { Effect, Layer, Option } from "effect"
+ *
+ * const Directory = Layer.provide(AgentDirectoryCache.layer, AgentDirectory.layerMemory)
+ * const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-123")
+ *
+ * const program = Effect.gen(function*() {
+ *   const directory = yield* AgentDirectory.AgentDirectory
+ *   assert.deepStrictEqual(yield* directory.findAgent(agentRuntimeId), Option.none())
+ *   yield* directory.putAgent({ agentRuntimeId, publicKey: new Uint8Array(32) })
+ *   assert.deepStrictEqual(Option.isSome(yield* directory.findAgent(agentRuntimeId)), true)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Directory))
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -36,7 +36,8 @@ export class AgentIdentityIssuerError extends Schema.TaggedError<AgentIdentityIs
 }
 
 /**
- * Who a token is for. Whoever holds the token holds the agent's private key.
+ * Who a token is for, in the order of the claims that `AgentIdentityJwt` reads; `planType` is the raw name of a plan,
+ * such as `pro`. Whoever holds the token holds the agent's private key.
  *
  * @since 0.1.0
  * @category models
@@ -55,6 +56,8 @@ export interface Claims {
 }
 
 /**
+ * Issues tokens, and tells with which keys they verify.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -72,6 +75,8 @@ export interface Service {
 }
 
 /**
+ * A token issuer in this process. `IssuerApiHandlers` publishes its keys.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -80,7 +85,7 @@ export class AgentIdentityIssuer
 {}
 
 /**
- * How long a token is valid where nothing else is said.
+ * How long a token is valid where nothing else is said: 30 days, a choice of this package.
  *
  * @since 0.1.0
  * @category constants
@@ -88,6 +93,8 @@ export class AgentIdentityIssuer
 export const DEFAULT_TOKEN_LIFETIME: Duration.Duration = Duration.days(30)
 
 /**
+ * Who issues, for whom, and for how long.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -178,6 +185,23 @@ export const make = (options?: Options): Effect.Effect<Service, AgentIdentityIss
 export const layer: Layer.Layer<AgentIdentityIssuer> = Layer.effect(AgentIdentityIssuer, Effect.orDie(make()))
 
 /**
+ * An issuer of one's own. Fails with `InvalidIssuer` or `InvalidLifetime`.
+ *
+ * @example
+ * import { AgentIdentityIssuer } from "@agent-identity/server"
+ * import { Effect } from "effect"
+ *
+ * const Issuer = AgentIdentityIssuer.layerWith({ issuer: "https://id.example.com", tokenLifetime: "1 hour" })
+ *
+ * const program = Effect.gen(function*() {
+ *   const issuer = yield* AgentIdentityIssuer.AgentIdentityIssuer
+ *   yield* issuer.rotate
+ *   // The first key has signed no token, so that it is not needed any more.
+ *   assert.deepStrictEqual((yield* issuer.jwks).keys.length, 1)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Issuer))
+ *
  * @since 0.1.0
  * @category layers
  */

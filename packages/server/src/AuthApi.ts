@@ -10,12 +10,7 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 
-/**
- * How an error looks on the wire: `{"error": {"code": …, "message": …}}`.
- *
- * @since 0.1.0
- * @category schemas
- */
+/** How an error looks on the wire: `{"error": {"code": …, "message": …}}`. */
 const errorBody = <const Codes extends ReadonlyArray<string>>(identifier: string, status: number, ...codes: Codes) =>
   Schema.Struct({
     error: Schema.Struct({ code: Schema.Literal(...codes), message: Schema.String })
@@ -42,6 +37,8 @@ export const Unauthorized = errorBody(
 )
 
 /**
+ * The body of a 401.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -56,6 +53,8 @@ export type Unauthorized = typeof Unauthorized.Type
 export const BadRequest = errorBody("BadRequest", 400, "invalid_request")
 
 /**
+ * The body of a 400.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -70,6 +69,8 @@ export type BadRequest = typeof BadRequest.Type
 export const NotFound = errorBody("NotFound", 404, "agent_not_found")
 
 /**
+ * The body of a 404.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -84,6 +85,8 @@ export type NotFound = typeof NotFound.Type
 export const TooManyRequests = errorBody("TooManyRequests", 429, "too_many_registrations")
 
 /**
+ * The body of a 429.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -98,6 +101,8 @@ export type TooManyRequests = typeof TooManyRequests.Type
 export const Unavailable = errorBody("Unavailable", 503, "directory_unavailable")
 
 /**
+ * The body of a 503.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -114,6 +119,9 @@ export const unavailable: Unavailable = {
 }
 
 /**
+ * What an agent sends for a task: a time in the form of `Timestamp`, and standard base64 of its signature over
+ * `SignedPayload.taskRegistration`. `TaskRegistration.requestBody` makes it.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -134,6 +142,8 @@ export const TaskRegistrationResponse = Schema.Union(
 ).annotations({ identifier: "TaskRegistrationResponse" })
 
 /**
+ * What is sent for a new agent. `ttl` is how long it is to live, in seconds; null and none leave it to the server.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -151,6 +161,8 @@ export const AgentRegistrationRequest = Schema.Struct({
 }).annotations({ identifier: "AgentRegistrationRequest" })
 
 /**
+ * The runtime id of the agent.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -207,6 +219,8 @@ export class AgentGroup extends HttpApiGroup.make("agent")
 {}
 
 /**
+ * For whoever watches the server: `GET /api/accounts/health`, without credentials.
+ *
  * @since 0.1.0
  * @category api
  */
@@ -220,6 +234,9 @@ export class HealthGroup extends HttpApiGroup.make("health")
 {}
 
 /**
+ * The whole contract, below `/api/accounts`. `AuthApiHandlers` implements it; a client of it is
+ * `HttpApiClient.make(AuthApi)`.
+ *
  * @since 0.1.0
  * @category api
  */

@@ -37,6 +37,16 @@ export class DocumentedApi extends HttpApi.make("AgentIdentity")
 /**
  * `GET /openapi.json`, and the page at `GET /docs`.
  *
+ * @example
+ * import * as AuthApiDocs from "@agent-identity/server/AuthApiDocs"
+ * import { HttpLayerRouter } from "@effect/platform"
+ *
+ * const { dispose, handler } = HttpLayerRouter.toWebHandler(AuthApiDocs.layer, { disableLogger: true })
+ *
+ * const response = await handler(new Request("http://localhost/openapi.json"))
+ * assert.deepStrictEqual((await response.json()).info.title, "Agent identity")
+ * await dispose()
+ *
  * @since 0.1.0
  * @category layers
  */

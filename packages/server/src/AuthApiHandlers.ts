@@ -29,6 +29,8 @@ import * as RegistrationBearer from "./RegistrationBearer.ts"
 import * as RegistrationLimits from "./RegistrationLimits.ts"
 
 /**
+ * What the AuthAPI does in one way or another.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -132,6 +134,24 @@ export const layerWith = (
 
 /**
  * `layerWith` without options.
+ *
+ * @example
+ * import { Signing } from "@agent-identity/core"
+ * import { AgentDirectory, AuthApi, AuthApiHandlers, RegistrationBearer, RegistrationLimits } from "@agent-identity/server"
+ * import { HttpLayerRouter, HttpServer } from "@effect/platform"
+ * import { Layer } from "effect"
+ *
+ * const Routes = HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
+ *   Layer.provide(AuthApiHandlers.layer),
+ *   Layer.provide([AgentDirectory.layerMemory, RegistrationBearer.layerNone, RegistrationLimits.layerMemory()]),
+ *   Layer.provide([Signing.layer, HttpServer.layerContext])
+ * )
+ *
+ * const routerConfig = AuthApi.ROUTER_CONFIG
+ * const { dispose, handler } = HttpLayerRouter.toWebHandler(Routes, { routerConfig, disableLogger: true })
+ * const response = await handler(new Request("http://localhost/api/accounts/health"))
+ * assert.deepStrictEqual(await response.json(), { status: "ok" })
+ * await dispose()
  *
  * @since 0.1.0
  * @category layers

@@ -25,18 +25,24 @@ export const PublicJwk = Schema.Struct({
 }).annotations({ identifier: "PublicJwk" })
 
 /**
+ * A public key as it is published.
+ *
  * @since 0.1.0
  * @category models
  */
 export type PublicJwk = typeof PublicJwk.Type
 
 /**
+ * A JWK set (RFC 7517) of such keys.
+ *
  * @since 0.1.0
  * @category schemas
  */
 export const KeySet = Schema.Struct({ keys: Schema.Array(PublicJwk) }).annotations({ identifier: "KeySet" })
 
 /**
+ * A key set as it is published.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -79,6 +85,8 @@ export class IssuerGroup extends HttpApiGroup.make("issuer")
 {}
 
 /**
+ * The whole contract. `IssuerApiHandlers` implements it.
+ *
  * @since 0.1.0
  * @category api
  */

@@ -18,15 +18,19 @@ import * as IssuerApi from "./IssuerApi.ts"
  *
  * @example
  * import { AgentIdentityIssuer, IssuerApi, IssuerApiHandlers } from "@agent-identity/server"
- * import { HttpLayerRouter } from "@effect/platform"
+ * import { HttpLayerRouter, HttpServer } from "@effect/platform"
  * import { Layer } from "effect"
- *
- * const Issuer = AgentIdentityIssuer.layerWith({ issuer: "https://id.example.com/codex-backend/agent-identity" })
  *
  * const Routes = HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(
  *   Layer.provide(IssuerApiHandlers.layer),
- *   Layer.provideMerge(Issuer)
+ *   Layer.provide(AgentIdentityIssuer.layer),
+ *   Layer.provide(HttpServer.layerContext)
  * )
+ *
+ * const { dispose, handler } = HttpLayerRouter.toWebHandler(Routes, { disableLogger: true })
+ * const response = await handler(new Request(`http://localhost${IssuerApi.JWKS_PATH}`))
+ * assert.deepStrictEqual((await response.json()).keys[0].kty, "RSA")
+ * await dispose()
  *
  * @since 0.1.0
  * @category layers

@@ -10,6 +10,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 
 /**
+ * Tells whose a token is.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -19,6 +21,8 @@ export interface Service {
 }
 
 /**
+ * Who may register agents, and delete them. Whoever has an identity provider writes a layer of it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -37,7 +41,19 @@ export const layerNone: Layer.Layer<RegistrationBearer> = Layer.succeed(Registra
 })
 
 /**
- * These tokens, by owner.
+ * These tokens, by owner. They are found by their digests, so that the time of an answer tells nothing of them.
+ *
+ * @example
+ * import { RegistrationBearer } from "@agent-identity/server"
+ * import { Effect, Option, Redacted } from "effect"
+ *
+ * const Bearer = RegistrationBearer.layerTokens({ ada: Redacted.make("token-of-ada") })
+ *
+ * const ownerOf = (token: string) =>
+ *   Effect.flatMap(RegistrationBearer.RegistrationBearer, (bearer) => bearer.ownerOf(Redacted.make(token)))
+ *
+ * const owner = await Effect.runPromise(Effect.provide(ownerOf("token-of-ada"), Bearer))
+ * assert.deepStrictEqual(owner, Option.some("ada"))
  *
  * @since 0.1.0
  * @category layers

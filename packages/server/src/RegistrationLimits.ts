@@ -11,7 +11,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 
 /**
- * There were too many; `retryAfterMillis` says when the next one is taken.
+ * There were too many of this agent or this address; `retryAfterMillis` says when the next one is taken. `Unavailable`:
+ * they cannot be counted, so that none is taken.
  *
  * @since 0.1.0
  * @category errors
@@ -33,6 +34,8 @@ export class RegistrationLimited extends Schema.TaggedError<RegistrationLimited>
 }
 
 /**
+ * Counts, and fails for what is too much.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -44,6 +47,8 @@ export interface Service {
 }
 
 /**
+ * What keeps one client from using up the AuthAPI. `AuthApiHandlers` takes it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -65,6 +70,8 @@ export interface Options {
 }
 
 /**
+ * Limits over a RateLimiter, with token buckets that are filled in a minute.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -85,7 +92,21 @@ export const make = (limiter: RateLimiter.RateLimiter, options: Options = {}): S
 }
 
 /**
- * Counts in the memory of this process.
+ * Counts in the memory of this process, and takes a bounded part of it: after 100,000 registrations all counts begin
+ * anew.
+ *
+ * @example
+ * import { RegistrationLimits } from "@agent-identity/server"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const limits = yield* RegistrationLimits.RegistrationLimits
+ *   yield* limits.agent("agent-123")
+ *   const error = yield* Effect.flip(limits.agent("agent-123"))
+ *   assert.deepStrictEqual(error.reason, "Agent")
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, RegistrationLimits.layerMemory({ perAgent: 1 })))
  *
  * @since 0.1.0
  * @category layers

@@ -36,6 +36,8 @@ export const ResponsesRequest = Schema.Struct({
 }).annotations({ identifier: "ResponsesRequest" })
 
 /**
+ * A request as it was read.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -43,6 +45,13 @@ export type ResponsesRequest = typeof ResponsesRequest.Type
 
 /**
  * The last thing that the user said; empty where that is no text.
+ *
+ * @example
+ * import { ResponsesApi } from "@agent-identity/server"
+ *
+ * const input = [{ role: "user", content: "hello" }, { role: "user", content: [{ text: "are you " }, { text: "there?" }] }]
+ *
+ * assert.deepStrictEqual(ResponsesApi.askedOf({ input }), "are you there?")
  *
  * @since 0.1.0
  * @category getters

@@ -19,6 +19,8 @@ import * as RequestBody from "./internal/requestBody.ts"
 import * as ResponsesApi from "./ResponsesApi.ts"
 
 /**
+ * What is answered, and how much is read.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -99,15 +101,20 @@ export const layerModels: Layer.Layer<never, never, Requirements> = HttpLayerRou
  * All of the above.
  *
  * @example
- * import { AgentAssertionVerifier, AgentDirectory, ResponsesHandlers } from "@agent-identity/server"
  * import { Signing } from "@agent-identity/core"
+ * import { AgentAssertionVerifier, AgentDirectory, ResponsesApi, ResponsesHandlers } from "@agent-identity/server"
  * import { HttpLayerRouter } from "@effect/platform"
  * import { Layer } from "effect"
  *
- * const Server = HttpLayerRouter.serve(ResponsesHandlers.layer).pipe(
+ * const Routes = ResponsesHandlers.layer.pipe(
  *   Layer.provide(AgentAssertionVerifier.layer),
  *   Layer.provide([AgentDirectory.layerMemory, Signing.layer])
  * )
+ *
+ * const { dispose, handler } = HttpLayerRouter.toWebHandler(Routes, { disableLogger: true })
+ * const response = await handler(new Request(`http://localhost${ResponsesApi.MODELS_PATH}`))
+ * assert.deepStrictEqual(response.status, 401)
+ * await dispose()
  *
  * @since 0.1.0
  * @category layers

@@ -16,6 +16,17 @@ import * as Predicate from "effect/Predicate"
  * Answers with a header `x-request-id`, and logs with it: the one that the request came with, if it is 1 to 128 visible
  * ASCII characters, or a new one.
  *
+ * @example
+ * import { ServerMiddleware } from "@agent-identity/server"
+ * import { HttpApp, HttpServerResponse } from "@effect/platform"
+ * import { Effect } from "effect"
+ *
+ * const app = ServerMiddleware.requestId(Effect.succeed(HttpServerResponse.text("hello")))
+ *
+ * const request = new Request("http://localhost/", { headers: { "x-request-id": "request-1" } })
+ * const response = await HttpApp.toWebHandler(app)(request)
+ * assert.deepStrictEqual(response.headers.get("x-request-id"), "request-1")
+ *
  * @since 0.1.0
  * @category middleware
  */
@@ -37,6 +48,17 @@ export const requestId = <E, R>(
  * Answers what no handler answers as every other error is answered, `{"error": {"code": …, "message": …}}`: a request for
  * which there is no route with 404, a handler that has a defect with 500. And keeps the process alive when a connection
  * breaks that asked for an upgrade, which nobody listens for in `@effect/platform-node` 0.108: anybody could end it.
+ *
+ * @example
+ * import { ServerMiddleware } from "@agent-identity/server"
+ * import { HttpLayerRouter } from "@effect/platform"
+ *
+ * const { dispose, handler } = HttpLayerRouter.toWebHandler(ServerMiddleware.layerErrors, { disableLogger: true })
+ *
+ * const response = await handler(new Request("http://localhost/nothing"))
+ * assert.deepStrictEqual(response.status, 404)
+ * assert.deepStrictEqual((await response.json()).error.code, "not_found")
+ * await dispose()
  *
  * @since 0.1.0
  * @category layers

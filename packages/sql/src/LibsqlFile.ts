@@ -45,6 +45,8 @@ export class LibsqlFileError extends Schema.TaggedError<LibsqlFileError>("@agent
 }
 
 /**
+ * A file, and the patience with whoever else has it open.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -69,6 +71,8 @@ export const layer = (options: Options): Layer.Layer<SqlClient, LibsqlFileError>
   Layer.unwrapScoped(Effect.map(open(options), (liveClient) => LibsqlClient.layer({ liveClient })))
 
 /**
+ * `layer` with its options from configuration.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -78,12 +82,24 @@ export const layerConfig = (
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
 
 /**
- * A directory in this file, for one server process.
+ * A directory in this file, for one server process. It makes its tables, and brings them up to date.
  *
  * @example
+ * import { AgentRuntimeId } from "@agent-identity/core"
+ * import { AgentDirectory } from "@agent-identity/server"
  * import { LibsqlFile } from "@agent-identity/sql"
+ * import { Effect, Option } from "effect"
+ * import { mkdtempSync } from "node:fs"
+ * import { tmpdir } from "node:os"
  *
- * const Directory = LibsqlFile.layerAgentDirectory({ file: "agents.db" })
+ * const Directory = LibsqlFile.layerAgentDirectory({ file: `${mkdtempSync(`${tmpdir()}/example-`)}/agents.db` })
+ * const issue = Effect.flatMap(AgentDirectory.AgentDirectory, (directory) =>
+ *   directory.issueTask(AgentRuntimeId.AgentRuntimeId.make("agent-123")))
+ * const { taskId } = await Effect.runPromise(Effect.provide(issue, Directory))
+ *
+ * // The next one to open the file finds it.
+ * const find = Effect.flatMap(AgentDirectory.AgentDirectory, (directory) => directory.findTask(taskId))
+ * assert.deepStrictEqual(Option.isSome(await Effect.runPromise(Effect.provide(find, Directory))), true)
  *
  * @since 0.1.0
  * @category layers
@@ -94,6 +110,8 @@ export const layerAgentDirectory = (
   Layer.provide(SqlAgentDirectory.layerWith(options), layer(options))
 
 /**
+ * `layerAgentDirectory` with its options from configuration.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -114,6 +132,8 @@ export const layerCredentialStore = (
   Layer.provide(SqlCredentialStore.layerWith(options), layer(options))
 
 /**
+ * `layerCredentialStore` with its options from configuration.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -44,6 +44,23 @@ export const TABLE = "agent_identity_migrations"
  * Brings the tables up to date. With nothing to do it changes nothing; in several processes at the same time one of
  * them does it and the others wait for it.
  *
+ * @example
+ * import { LibsqlFile, Migrations } from "@agent-identity/sql"
+ * import { SqlClient } from "@effect/sql"
+ * import { Effect } from "effect"
+ * import { mkdtempSync } from "node:fs"
+ * import { tmpdir } from "node:os"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Migrations.run
+ *   yield* Migrations.run
+ *   const sql = yield* SqlClient.SqlClient
+ *   assert.deepStrictEqual((yield* sql`SELECT * FROM ${sql(Migrations.TABLE)}`).length, 2)
+ * })
+ *
+ * const file = `${mkdtempSync(`${tmpdir()}/example-`)}/agents.db`
+ * await Effect.runPromise(Effect.provide(program, LibsqlFile.layer({ file })))
+ *
  * @since 0.1.0
  * @category constructors
  */

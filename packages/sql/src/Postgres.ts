@@ -41,6 +41,8 @@ export class PostgresError extends Schema.TaggedError<PostgresError>("@agent-ide
 }
 
 /**
+ * A database, and how it is connected to.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -74,6 +76,8 @@ export const layer = (options: Options): Layer.Layer<SqlClient, PostgresError> =
     )
 
 /**
+ * `layer` with its options from configuration.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -83,13 +87,20 @@ export const layerConfig = (
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
 
 /**
- * A directory that all server processes with this URL share. It makes its tables.
+ * A directory that all server processes with this URL share. It makes its tables, and brings them up to date.
  *
  * @example
+ * import { AgentDirectory } from "@agent-identity/server"
  * import { Postgres } from "@agent-identity/sql"
- * import { Redacted } from "effect"
+ * import { Effect, Redacted } from "effect"
  *
- * const Directory = Postgres.layerAgentDirectory({ url: Redacted.make("postgres://app:password@db.internal/app") })
+ * const layerOf = (url: string) => Postgres.layerAgentDirectory({ url: Redacted.make(url) })
+ *
+ * export const Directory = layerOf("postgres://app:password@db.internal/app?sslmode=verify-full")
+ *
+ * const wrong = Effect.provide(AgentDirectory.AgentDirectory, layerOf("db.internal/app"))
+ * const error = await Effect.runPromise(Effect.flip(wrong))
+ * assert.match(error.message, /its URL is not postgres:/)
  *
  * @since 0.1.0
  * @category layers
@@ -100,6 +111,8 @@ export const layerAgentDirectory = (
   Layer.provide(SqlAgentDirectory.layerWith(options), layer(options))
 
 /**
+ * `layerAgentDirectory` with its options from configuration.
+ *
  * @example
  * import { Postgres } from "@agent-identity/sql"
  * import { Config } from "effect"
@@ -132,6 +145,8 @@ export const layerCredentialStore = (
   Layer.provide(SqlCredentialStore.layerWith(options), layer(options))
 
 /**
+ * `layerCredentialStore` with its options from configuration.
+ *
  * @example
  * import { Postgres } from "@agent-identity/sql"
  * import { Config } from "effect"

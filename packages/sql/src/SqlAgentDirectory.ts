@@ -22,6 +22,8 @@ import * as SqlFailure from "./internal/sqlFailure.ts"
 import * as Migrations from "./Migrations.ts"
 
 /**
+ * How long a task lives, and how long a call may take.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -34,7 +36,8 @@ export interface Options {
 
 /**
  * A directory over tables that are there: `Migrations.run` makes them. Expired tasks are removed, a thousand at most,
- * when a new one is issued. Within a `withTransaction` it is part of that transaction, as everything over `@effect/sql`.
+ * when a new one is issued. Within a `withTransaction` it is part of that transaction, as everything over
+ * `@effect/sql`.
  *
  * @since 0.1.0
  * @category constructors

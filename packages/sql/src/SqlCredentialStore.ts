@@ -22,6 +22,8 @@ import * as SqlFailure from "./internal/sqlFailure.ts"
 import * as Migrations from "./Migrations.ts"
 
 /**
+ * How long a call may take.
+ *
  * @since 0.1.0
  * @category models
  */

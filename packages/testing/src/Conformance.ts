@@ -47,6 +47,7 @@ export class ConformanceError extends Schema.TaggedError<ConformanceError>("@age
  */
 export interface FileReport {
   readonly name: string
+  /** How many cases. */
   readonly passed: number
   readonly failures: ReadonlyArray<{ readonly name: string; readonly detail: string }>
   readonly skipped?: string | undefined
@@ -64,6 +65,22 @@ export interface Report {
 
 /**
  * Runs all vector files of these folders, each case under every layer. A layer's name is what failures call it.
+ *
+ * @example
+ * import { Signing } from "@agent-identity/core"
+ * import { NodeSigning } from "@agent-identity/node"
+ * import * as Conformance from "@agent-identity/testing/Conformance"
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import { fileURLToPath } from "node:url"
+ *
+ * const folder = fileURLToPath(new URL("../vectors", import.meta.resolve("@agent-identity/testing")))
+ * const report = await Effect.runPromise(
+ *   Conformance.run({ folders: [folder], signings: [["portable", Signing.layer], ["native", NodeSigning.layer]] }).pipe(
+ *     Effect.provide(NodeContext.layer)
+ *   )
+ * )
+ * assert.deepStrictEqual(Conformance.succeeded(report), true)
  *
  * @since 0.1.0
  * @category running

@@ -211,6 +211,21 @@ export class Registrations extends Context.Tag("@agent-identity/testing/Registra
 /**
  * Answers `task-1`, `task-2`, and so on.
  *
+ * @example
+ * import { TaskRegistration } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect, Option } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { register } = yield* TaskRegistration.TaskRegistration
+ *   const { calls } = yield* Fakes.Registrations
+ *   const { taskId } = yield* register(Option.none())
+ *   yield* register(Option.some(taskId))
+ *   assert.deepStrictEqual(yield* calls, [Option.none(), Option.some("task-1")])
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Fakes.layerTaskRegistration))
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -250,7 +265,7 @@ export const layerAgentRegistration: Layer.Layer<AgentRegistration.AgentRegistra
 )
 
 /**
- * Agents in memory: the real store, none of them.
+ * The real store in memory, which is empty.
  *
  * @since 0.1.0
  * @category layers
@@ -379,7 +394,19 @@ export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Provide
 )
 
 /**
- * All of them, over one fake registration and one run.
+ * All of them, over one fake registration and one run. It has no `HttpClient`: the app's own, or a stub, is signed by
+ * `ProviderAuth.layerHttpClient` over this.
+ *
+ * @example
+ * import { RunAuth } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect } from "effect"
+ *
+ * const current = Effect.flatMap(RunAuth.RunAuth, (auth) => auth.current)
+ * const credential = await Effect.runPromise(Effect.provide(current, Fakes.layer))
+ *
+ * const agentRuntimeId = Fakes.AGENT_RUNTIME_ID
+ * assert.deepStrictEqual(RunAuth.sent(credential), { _tag: "Assertion", agentRuntimeId, taskId: "task-1" })
  *
  * @since 0.1.0
  * @category layers

@@ -11,7 +11,23 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 
 /**
- * The agent's key is made here, its public key goes into the directory, and the identity is the run's.
+ * A new agent: its key is made here, its public key goes into the directory, and the identity is the run's.
+ *
+ * @example
+ * import { AgentIdentity, Signing } from "@agent-identity/core"
+ * import { AgentDirectory } from "@agent-identity/server"
+ * import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+ * import { Effect, Layer, Option } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { agentRuntimeId } = yield* AgentIdentity.AgentIdentity
+ *   const directory = yield* AgentDirectory.AgentDirectory
+ *   assert.deepStrictEqual(Option.isSome(yield* directory.findAgent(agentRuntimeId)), true)
+ * })
+ *
+ * const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent-123" })
+ * const Both = Layer.provideMerge(Agent, Layer.merge(AgentDirectory.layerMemory, Signing.layer))
+ * await Effect.runPromise(Effect.provide(program, Both))
  *
  * @since 0.1.0
  * @category layers

@@ -66,6 +66,8 @@ export interface RecordedRequest {
 }
 
 /**
+ * What came in, and what shall go wrong.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -79,6 +81,8 @@ export interface Service {
 }
 
 /**
+ * The way to the server from the test that runs it.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -97,6 +101,25 @@ export const BEARER = "chatgpt-token"
 /**
  * The server with an empty directory in memory, and URLs that lead to it: the AuthAPI is at `/api/accounts`, first
  * party is `/backend-api/codex`, where nothing answers.
+ *
+ * @example
+ * import { Signing, TaskRegistration } from "@agent-identity/core"
+ * import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
+ * import * as ScriptedAuthApi from "@agent-identity/testing/ScriptedAuthApi"
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Effect, Layer, Option } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { register } = yield* TaskRegistration.TaskRegistration
+ *   const { requests, script } = yield* ScriptedAuthApi.ScriptedAuthApi
+ *   yield* script({ _tag: "Status", status: 503 })
+ *   yield* register(Option.none())
+ *   assert.deepStrictEqual((yield* requests).length, 2)
+ * })
+ *
+ * const Agent = Layer.provideMerge(TaskRegistration.layer, RegisteredAgent.layer({ agentRuntimeId: "agent-123" }))
+ * const Server = Layer.provideMerge(ScriptedAuthApi.layer, Layer.merge(Signing.layer, NodeHttpClient.layer))
+ * await Effect.runPromise(Effect.provide(program, Layer.provideMerge(Agent, Server)))
  *
  * @since 0.1.0
  * @category layers

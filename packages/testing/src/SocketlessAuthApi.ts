@@ -23,6 +23,19 @@ import * as Fakes from "./Fakes.ts"
  * The client, with an empty directory in memory and the URLs of `Fakes.layerUrlDerivation`. It answers registrations;
  * where nothing is served it answers 404.
  *
+ * @example
+ * import { Signing } from "@agent-identity/core"
+ * import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
+ * import { HttpClient } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const response = yield* HttpClient.get("https://authapi.test/api/accounts/health")
+ *   assert.deepStrictEqual(yield* response.json, { status: "ok" })
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Layer.provide(SocketlessAuthApi.layer, Signing.layer)))
+ *
  * @since 0.1.0
  * @category layers
  */
