@@ -75,6 +75,25 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
   "19-share-a-database.ts": [
     /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){3}(?:.*\n)*4 machines: an agent, a task$/m
   ],
+  "20-environments.ts": [
+    /^Production\n.*auth\.openai\.com\S+\/agent-demo\/task\/register\n +FirstParty .*\n +BearerOnly .*\n( +Foreign .*\n){3}Staging\n/m,
+    /^Custom\n.*auth\.example\.com.*\n +FirstParty .*models.*\n +Foreign .*\/register$/m
+  ],
+  "21-agent-or-nothing.ts": [/^200 with Assertion, agent-\w+, task-\S+$/m, /^401 with None, .*JwtOnly/m],
+  "22-another-issuer.ts": [
+    /^by discovery: agent-demo\nfrom a file: agent-demo\nready-made: agent-demo\nas ChatGPT's: .*another issuer/m
+  ],
+  "23-strict-backend.ts": [
+    /^an assertion: 200, again: 401, AgentAssertion error="replayed_assertion"$/m,
+    /^a second run has a task\na third one: Throttled\nthe first one, handed on: 200$/m
+  ],
+  "24-server-on-postgres.ts": [/^200 for agent-demo with task-\S+$/m],
+  "25-beside-your-tables.ts": [
+    /cannot be added\n +in the directory: false, in the store: false\n.*\n +in the directory: true, in the store: true$/m
+  ],
+  "26-where-it-is-kept.ts": [
+    /^nothing: ready\nAGENTS_FILE: ready\nDATABASE_URL: (ready|No connection to PostgreSQL.*)$/m
+  ],
   "agent-cli/main.ts Who am I?": [/^Hello, agent-demo$/m],
   "agent-cli/main.ts --offline --workspace examples Which example shows a WebSocket?": [
     /^10-websocket\.ts: A WebSocket whose handshake is signed: .*$/m
@@ -106,7 +125,7 @@ const database = Effect.acquireRelease(
   (server) => Option.isSome(server) ? Effect.promise(server.value.remove) : Effect.void
 ).pipe(Effect.map(Option.map(({ url }) => ({ DATABASE_URL: url }))))
 
-const WANT_DATABASE = ["19-share-a-database.ts"]
+const WANT_DATABASE = ["19-share-a-database.ts", "24-server-on-postgres.ts"]
 
 const runExample = (example: string, environment: Record<string, string>) =>
   Effect.gen(function*() {
