@@ -73,7 +73,7 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
     /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){7}(?:.*\n)*8 processes: an agent, a task$/m
   ],
   "19-share-a-database.ts": [
-    /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){3}(?:.*\n)*4 machines: an agent, a task$/m
+    /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){3}(?:.*\n)*4 processes: an agent, a task$/m
   ],
   "20-environments.ts": [
     /^Production\n.*auth\.openai\.com\S+\/agent-demo\/task\/register\n +FirstParty .*\n +BearerOnly .*\n( +Foreign .*\n){3}Staging\n/m,
