@@ -4,7 +4,7 @@ import { Sse } from "@effect/experimental"
 import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "@effect/platform"
 import { Chunk, Context, Effect, type JSONSchema, Layer, Schedule, Schema, Stream } from "effect"
 
-/** Why there is no answer of the model; `detail` says what is known, and what to do. */
+/** Why there is no answer of the model. */
 export class ProviderError extends Schema.TaggedError<ProviderError>()("ProviderError", {
   reason: Schema.Literal("NotSent", "Unauthorized", "Throttled", "Refused", "Unavailable", "Failed", "Unreadable"),
   detail: Schema.String
@@ -49,16 +49,14 @@ export interface FunctionTool {
   readonly parameters: JSONSchema.JsonSchema7Root
 }
 
-/** The events of an answer that matter here, each by its name. */
+/** The events of an answer that matter here. */
 const Event = Schema.Union(
   Schema.Struct({ type: Schema.Literal("response.output_item.done"), item: OutputItem }),
   Schema.Struct({ type: Schema.Literal("response.completed") }),
   Schema.Struct({ type: Schema.Literal("response.incomplete", "response.failed"), response: Schema.Object }),
   Schema.Struct({ type: Schema.Literal("error"), message: Schema.String })
 )
-const NAMES = new Set<string | undefined>(
-  ["response.output_item.done", "response.completed", "response.incomplete", "response.failed", "error"]
-)
+const NAMES = new Set<string | undefined>(Event.members.flatMap(({ fields }) => fields.type.literals))
 const decodeEvent = Schema.decode(Schema.parseJson(Event), { onExcessProperty: "preserve" })
 
 // ---- The service. ----
@@ -85,6 +83,7 @@ const make = (options: { readonly model: string }) =>
     return Provider.of({
       respond: ({ input, instructions, tools }) =>
         HttpClientRequest.post(`${environment.providers[0]}/responses`).pipe(
+          HttpClientRequest.accept("text/event-stream"),
           HttpClientRequest.bodyUnsafeJson({
             model: options.model,
             instructions,
@@ -146,7 +145,7 @@ const notSent = (error: HttpClientError.RequestError) =>
   new ProviderError(
     error.reason === "Transport"
       ? { reason: "Unavailable", detail: `there is no connection to ${new URL(error.request.url).origin}` }
-      : { reason: "NotSent", detail: error.message }
+      : { reason: "NotSent", detail: error.description ?? error.message }
   )
 
 const refused = ({ response }: HttpClientError.ResponseError) =>

@@ -39,14 +39,20 @@ const make = (workspace: string) =>
     const path = yield* Path.Path
     const root = yield* fs.realPath(workspace)
 
-    /** Where a path leads once all links are followed; only inside of the workspace. */
+    const inside = (name: string) => (file: string) =>
+      file.startsWith(root === path.sep ? root : root + path.sep)
+        ? Effect.succeed(file)
+        : new ToolError({ message: `${name} is not in the workspace` })
+
+    /** Where a path leads, by its name and once all links are followed. Nothing is said of what is outside. */
     const resolve = (name: string) =>
-      fs.realPath(path.resolve(root, name)).pipe(
-        Effect.mapError(() => new ToolError({ message: `There is no file ${name}` })),
-        Effect.filterOrFail(
-          (real) => real.startsWith(root + path.sep),
-          () => new ToolError({ message: `${name} is not in the workspace` })
-        )
+      inside(name)(path.resolve(root, name)).pipe(
+        Effect.flatMap(fs.realPath),
+        Effect.catchTags({
+          BadArgument: () => new ToolError({ message: `${JSON.stringify(name)} is no path` }),
+          SystemError: () => new ToolError({ message: `There is no file ${name}` })
+        }),
+        Effect.flatMap(inside(name))
       )
 
     const read = (name: string) =>

@@ -192,6 +192,8 @@ describe("the tools", () => {
     ["read_file", { path: "notes/../a.txt" }, /^nothing here$/],
     ["read_file", { path: "../secret.txt" }, /^Error: \.\.\/secret\.txt is not in the workspace$/],
     ["read_file", { path: "../workspace-of-another/secret.txt" }, /^Error: .* is not in the workspace$/],
+    ["read_file", { path: "../none.txt" }, /^Error: \.\.\/none\.txt is not in the workspace$/],
+    ["read_file", { path: "a\0b" }, /^Error: /],
     ["read_file", { path: "/etc/passwd" }, /^Error: \/etc\/passwd is not in the workspace$/],
     ["read_file", { path: "link.txt" }, /^Error: link\.txt is not in the workspace$/],
     ["read_file", { path: "outside/secret.txt" }, /^Error: .* is not in the workspace$/],
