@@ -1,4 +1,7 @@
-/** Where a run registers and which URLs its identity goes to: in production, behind another ChatGPT base, and at a backend of your own. */
+/**
+ * Where a run registers, and which URLs its identity goes to: in production, at another ChatGPT base, and at a backend of
+ * your own.
+ */
 import { AgentRuntimeId, UrlDerivation } from "@agent-identity/core"
 import { Console, Effect } from "effect"
 

@@ -1,4 +1,7 @@
-/** Tokens of an issuer of your own: verified with its keys by discovery, from a file, and in the ready-made layer of a process. */
+/**
+ * Tokens of an issuer of your own: verified with its keys by discovery, from a file, and in the ready-made layer of a
+ * process.
+ */
 import { AccountId, AgentIdentity, AgentIdentityJwt, AgentKey, AgentRuntimeId, Jwks } from "@agent-identity/core"
 import { NodeAgentIdentity, NodeSigning } from "@agent-identity/node"
 import { AgentIdentityIssuer, IssuerApi, IssuerApiHandlers } from "@agent-identity/server"

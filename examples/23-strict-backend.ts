@@ -133,10 +133,9 @@ const program = Effect.gen(function*() {
   yield* Console.log(`the first one, handed on: ${handedOn.status}`)
 })
 
-program.pipe(
-  Effect.provide(TaskRegistration.layer),
-  Effect.provide(Identity),
-  Effect.provide(Urls),
-  Effect.provide([Server, NodeHttpClient.layerUndici]),
-  NodeRuntime.runMain()
+const Process = TaskRegistration.layer.pipe(
+  Layer.provideMerge(Layer.merge(Identity, Urls)),
+  Layer.provideMerge(Layer.merge(Server, NodeHttpClient.layerUndici))
 )
+
+program.pipe(Effect.provide(Process), NodeRuntime.runMain())

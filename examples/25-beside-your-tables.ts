@@ -1,4 +1,7 @@
-/** One database file for all: your own tables, the directory of agents, and the agents made for logins, in one transaction. */
+/**
+ * One database file for all: your own tables, the directory of agents, and the agents made for logins, changed in one
+ * transaction.
+ */
 import { AccountId, AgentKey, AgentRuntimeId, CredentialStore, Signing } from "@agent-identity/core"
 import { AgentDirectory } from "@agent-identity/server"
 import { LibsqlFile, Migrations, SqlAgentDirectory, SqlCredentialStore } from "@agent-identity/sql"
@@ -57,11 +60,11 @@ const Database = Layer.unwrapScoped(Effect.gen(function*() {
   return LibsqlFile.layer({ file: `${folder}/app.db` })
 }))
 
-program.pipe(
-  Effect.provide(Agents),
-  // The layers above make their tables by themselves, too; this is for a step of its own when you deploy.
-  Effect.provide(Migrations.layer),
-  Effect.provide([Database, Signing.layer]),
-  Effect.provide(NodeContext.layer),
-  NodeRuntime.runMain()
+const App = Agents.pipe(
+  // They make their tables by themselves, too; this is for a step of its own when you deploy.
+  Layer.provide(Migrations.layer),
+  Layer.provideMerge(Layer.merge(Database, Signing.layer)),
+  Layer.provide(NodeContext.layer)
 )
+
+program.pipe(Effect.provide(App), NodeRuntime.runMain())

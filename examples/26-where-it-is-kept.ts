@@ -1,4 +1,7 @@
-/** Where a server keeps its agents is configuration: PostgreSQL by `DATABASE_URL`, a file by `AGENTS_FILE`, or else its memory. */
+/**
+ * Where a server keeps its agents is configuration: PostgreSQL by `DATABASE_URL`, a file by `AGENTS_FILE`, or else its
+ * memory.
+ */
 import { AgentRuntimeId, CredentialStore } from "@agent-identity/core"
 import { AgentDirectory } from "@agent-identity/server"
 import { LibsqlFile, type Migrations, Postgres } from "@agent-identity/sql"

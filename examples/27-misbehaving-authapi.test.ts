@@ -14,6 +14,11 @@ const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent-test" })
 
 const task = Effect.flatMap(RunTask.RunTask, (run) => run.current())
 
+const Misbehaving = Agent.pipe(
+  Layer.provideMerge(Layer.merge(ScriptedAuthApi.layer, NodeHttpClient.layerUndici)),
+  Layer.provideMerge(NodeSigning.layer)
+)
+
 it.live("a run begins though the AuthAPI drops its first connection", () =>
   Effect.gen(function*() {
     const authApi = yield* ScriptedAuthApi.ScriptedAuthApi
@@ -24,21 +29,15 @@ it.live("a run begins though the AuthAPI drops its first connection", () =>
     yield* authApi.script({ _tag: "Status", status: 403, body: "not now" })
     const error = yield* Effect.flip(Effect.provide(task, Run.layer))
     assert.include(error.message, "not now")
-  }).pipe(
-    Effect.provide(Agent),
-    Effect.provide([ScriptedAuthApi.layer, NodeHttpClient.layerUndici]),
-    Effect.provide(NodeSigning.layer)
-  ))
+  }).pipe(Effect.provide(Misbehaving)))
+
+const Socketless = Agent.pipe(Layer.provideMerge(SocketlessAuthApi.layer), Layer.provideMerge(NodeSigning.layer))
 
 it.effect("two runs have a task each", () => {
   const NewRun = Layer.fresh(Run.layer)
   return Effect.gen(function*() {
     assert.notStrictEqual(yield* Effect.provide(task, NewRun), yield* Effect.provide(task, NewRun))
-  }).pipe(
-    Effect.provide(Agent),
-    Effect.provide(SocketlessAuthApi.layer),
-    Effect.provide(NodeSigning.layer)
-  )
+  }).pipe(Effect.provide(Socketless))
 })
 
 /** Answers with the headers that it was sent. */
@@ -47,19 +46,17 @@ const Echo = Layer.succeed(
   HttpClient.make((request) => Effect.succeed(HttpClientResponse.fromWeb(request, Response.json(request.headers))))
 )
 
+const FedrampRun = Run.layerWithRegistration.pipe(
+  Layer.provide([Echo, Fakes.layerTaskRegistration]),
+  Layer.provide(Fakes.layerUrlDerivationWith({ providers: ["https://models.test/v1"] })),
+  Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "account-test", fedramp: true })),
+  Layer.provide(Fakes.layerSigning)
+)
+
 it.effect("an agent of a FedRAMP account says so, at the provider that is named and nowhere else", () =>
   Effect.gen(function*() {
     const named = yield* Effect.flatMap(HttpClient.get("https://models.test/v1/models"), (response) => response.json)
     assert.deepInclude(named, { "chatgpt-account-id": "account-test", "x-openai-fedramp": "true" })
     const other = yield* Effect.flatMap(HttpClient.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.json)
     assert.doesNotHaveAnyKeys(other, ["authorization", "chatgpt-account-id", "x-openai-fedramp"])
-  }).pipe(
-    Effect.provide(Run.layerWithRegistration),
-    Effect.provide([
-      Echo,
-      Fakes.layerTaskRegistration,
-      Fakes.layerUrlDerivationWith({ providers: ["https://models.test/v1"] })
-    ]),
-    Effect.provide(Fakes.layerAgentIdentityWith({ accountId: "account-test", fedramp: true })),
-    Effect.provide(Fakes.layerSigning)
-  ))
+  }).pipe(Effect.provide(FedrampRun)))
