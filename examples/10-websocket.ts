@@ -2,6 +2,7 @@
 import { AgentIdentity, Run, RunTask, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning, ProviderSocket } from "@agent-identity/node"
 import { AgentAssertionVerifier } from "@agent-identity/server"
+import { Socket } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Queue, Runtime } from "effect"
 import { createServer } from "node:http"
@@ -39,10 +40,14 @@ const Server = Layer.scoped(
   })
 )
 
+const ModelSocket = Layer.unwrapEffect(Effect.map(
+  UrlDerivation.UrlDerivation,
+  ({ environment }) => ProviderSocket.layer(`${environment.providers[0]}/responses`.replace(/^http/, "ws"))
+))
+
 const program = Effect.gen(function*() {
   const run = yield* RunTask.RunTask
-  const { providers } = (yield* UrlDerivation.UrlDerivation).environment
-  const socket = yield* ProviderSocket.make(`${providers[0]}/responses`.replace(/^http/, "ws"))
+  const socket = yield* Socket.Socket
   const messages = yield* Queue.unbounded<string>()
 
   /** Dials, and dials again for each new task. */
@@ -66,4 +71,6 @@ const Process = Layer.unwrapEffect(Effect.map(makeAgent("agent-demo"), AgentIden
   Layer.provide(NodeSigning.layer)
 )
 
-program.pipe(Effect.provide(Layer.provideMerge(Run.layer, Process)), NodeRuntime.runMain())
+const App = ModelSocket.pipe(Layer.provideMerge(Run.layer), Layer.provide(Process))
+
+program.pipe(Effect.provide(App), NodeRuntime.runMain())

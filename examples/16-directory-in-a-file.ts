@@ -3,6 +3,7 @@ import { AgentKey, AgentRuntimeId, Signing } from "@agent-identity/core"
 import { AgentDirectory } from "@agent-identity/server"
 import { LibsqlFile } from "@agent-identity/sql"
 import { Console, Effect, Option } from "effect"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 
 const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-demo")
@@ -15,10 +16,10 @@ const register = Effect.gen(function*() {
   return yield* directory.issueTask(agentRuntimeId)
 }).pipe(Effect.provide(Signing.layer))
 
+const folder = mkdtempSync(`${tmpdir()}/agents-`)
+
 /** Opens the file, and closes it at the end. */
-const withFile = Effect.provide(
-  LibsqlFile.layerAgentDirectory({ file: `${tmpdir()}/agents-${process.pid}.db` })
-)
+const withFile = Effect.provide(LibsqlFile.layerAgentDirectory({ file: `${folder}/agents.db` }))
 
 const program = Effect.gen(function*() {
   const { taskId } = yield* withFile(register)
@@ -27,3 +28,4 @@ const program = Effect.gen(function*() {
 })
 
 await Effect.runPromise(program)
+rmSync(folder, { recursive: true })

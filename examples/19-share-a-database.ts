@@ -5,10 +5,10 @@
 import { AgentProvisioning, AgentRegistration, Run, RunAuth, UrlDerivation } from "@agent-identity/core"
 import { AuthFile, NodeSigning } from "@agent-identity/node"
 import { Postgres } from "@agent-identity/sql"
-import { Command, HttpClient } from "@effect/platform"
-import { NodeContext, NodeHttpClient, NodeRuntime } from "@effect/platform-node"
+import { HttpClient } from "@effect/platform"
+import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"
-import { environmentOf, makeBackend, makeLogin } from "./backend.ts"
+import * as Workers from "./workers.ts"
 
 /** What `NodeAgentIdentity.layerChatGpt` is made of, with another store. */
 const AgentRun = Run.layerChatGpt.pipe(
@@ -39,33 +39,8 @@ const worker = Effect.gen(function*() {
   yield* Console.log(credential._tag, response.status, yield* response.text)
 }).pipe(Effect.provide(AgentRun))
 
-const registrations: Array<string> = []
-
-const parent = Effect.gen(function*() {
-  const { environment } = yield* UrlDerivation.UrlDerivation
-  const start = Effect.flatMap(
-    makeLogin,
-    (folder) =>
-      Command.make(process.execPath, ...process.execArgv, import.meta.filename, "worker").pipe(
-        Command.env({ ...environmentOf(environment), CODEX_HOME: folder }),
-        Command.stderr("inherit"),
-        Command.lines
-      )
-  )
-  const lines = yield* Effect.all(Array.from({ length: 4 }, () => start), { concurrency: "unbounded" })
-  for (const line of lines.flat()) yield* Console.log(line)
-  yield* Console.log(`4 machines: ${registrations.join(", ")}`)
-}).pipe(
-  Effect.scoped,
-  Effect.provide(makeBackend((line) =>
-    Effect.sync(() => {
-      if (line.includes("/agent/register")) registrations.push("an agent")
-      if (line.includes("/task/register")) registrations.push("a task")
-    })
-  )),
-  Effect.provide([NodeSigning.layer, NodeContext.layer])
-)
-
-const program: Effect.Effect<void, unknown> = process.argv[2] === "worker" ? worker : parent
+const program: Effect.Effect<void, unknown> = process.argv[2] === "worker"
+  ? worker
+  : Workers.run({ file: import.meta.filename, processes: 4, login: "Each" })
 
 program.pipe(NodeRuntime.runMain())

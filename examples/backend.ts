@@ -99,8 +99,20 @@ export const environmentOf = ({ authApi, jwks, providers }: Environment.Environm
   CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: providers.map(({ href }) => href).join(",")
 })
 
+/** The route where the model answers. */
+type Model = Layer.Layer<
+  never,
+  never,
+  | HttpLayerRouter.HttpRouter
+  | AgentAssertionVerifier.AgentAssertionVerifier
+  | HttpLayerRouter.Request<"Requires", AgentAssertionVerifier.AgentAssertionVerifier>
+>
+
+/** A model that greets whoever calls. */
+const Greeting = ResponsesHandlers.layerResponses({ answer: ({ agentRuntimeId }) => ["Hello", ", ", agentRuntimeId] })
+
 /** The backend, with a line for each request. */
-export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
+export const makeBackend = (print: (line: string) => Effect.Effect<void>, model: Model = Greeting) => {
   const printRequests = HttpMiddleware.make((app) =>
     Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
@@ -120,7 +132,7 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>) => {
     ServerMiddleware.layerErrors,
     HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
     HttpLayerRouter.addHttpApi(ProviderApi).pipe(Layer.provide(ProviderHandlers)),
-    ResponsesHandlers.layerResponses({ answer: ({ agentRuntimeId }) => ["Hello", ", ", agentRuntimeId] })
+    model
   ).pipe(
     Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
     (routes) =>

@@ -1,6 +1,6 @@
 /**
- * Runs every numbered example as a reader would, each in a process of its own against the backend of this repository,
- * and fails if one of them fails or does not print what it is known to print.
+ * Runs every example as a reader would, each in a process of its own against the backend of this repository, and fails if
+ * one of them fails or does not print what it is known to print.
  */
 import { UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
@@ -8,9 +8,11 @@ import { AgentIdentityIssuer } from "@agent-identity/server"
 import { Command, FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Option, Redacted, Stream } from "effect"
+import { availableParallelism } from "node:os"
 import { Backend, environmentOf, makeAgent } from "../examples/backend.ts"
 import * as Postgres from "../packages/sql/test/postgres.ts"
 
+/** By file, and what is given to it on its command line. */
 const prints: Record<string, ReadonlyArray<RegExp>> = {
   "01-one-run.ts": [
     /First run.*\n.*task\/register -> 200\n.*Registered task 1 /,
@@ -71,7 +73,30 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
     /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){7}(?:.*\n)*8 processes: an agent, a task$/m
   ],
   "19-share-a-database.ts": [
-    /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){3}(?:.*\n)*4 machines: an agent, a task$/m
+    /^(Assertion 200 \{"agent":"agent-\w+","task":"task-[\w-]+"\}\n)(?:(?:.*\n)*?\1){3}(?:.*\n)*4 processes: an agent, a task$/m
+  ],
+  "20-environments.ts": [
+    /^Production\n.*auth\.openai\.com\S+\/agent-demo\/task\/register\n +FirstParty .*\n +BearerOnly .*\n( +Foreign .*\n){3}Staging\n/m,
+    /^Custom\n.*auth\.example\.com.*\n +FirstParty .*models.*\n +Foreign .*\/register$/m
+  ],
+  "21-agent-or-nothing.ts": [/^200 with Assertion, agent-\w+, task-\S+$/m, /^401 with None, .*JwtOnly/m],
+  "22-another-issuer.ts": [
+    /^by discovery: agent-demo\nfrom a file: agent-demo\nready-made: agent-demo\nas ChatGPT's: .*another issuer/m
+  ],
+  "23-strict-backend.ts": [
+    /^an assertion: 200, again: 401, AgentAssertion error="replayed_assertion"$/m,
+    /^a second run has a task\na third one: Throttled\nthe first one, handed on: 200$/m
+  ],
+  "24-server-on-postgres.ts": [/^200 for agent-demo with task-\S+$/m],
+  "25-beside-your-tables.ts": [
+    /cannot be added\n +in the directory: false, in the store: false\n.*\n +in the directory: true, in the store: true$/m
+  ],
+  "26-where-it-is-kept.ts": [
+    /^nothing: ready\nAGENTS_FILE: ready\nDATABASE_URL: (ready|No connection to PostgreSQL.*)$/m
+  ],
+  "agent-cli/main.ts Who am I?": [/^Hello, agent-demo$/m],
+  "agent-cli/main.ts --offline --workspace examples Which example shows a WebSocket?": [
+    /^10-websocket\.ts: A WebSocket whose handshake is signed: .*$/m
   ]
 }
 
@@ -100,21 +125,22 @@ const database = Effect.acquireRelease(
   (server) => Option.isSome(server) ? Effect.promise(server.value.remove) : Effect.void
 ).pipe(Effect.map(Option.map(({ url }) => ({ DATABASE_URL: url }))))
 
-const WANT_DATABASE = ["19-share-a-database.ts"]
+const WANT_DATABASE = ["19-share-a-database.ts", "24-server-on-postgres.ts"]
 
-const runExample = (file: string, environment: Record<string, string>) =>
+const runExample = (example: string, environment: Record<string, string>) =>
   Effect.gen(function*() {
-    const child = yield* Command.make("tsx", "--conditions=@agent-identity/source", `examples/${file}`).pipe(
+    const [file, ...args] = example.split(" ")
+    const child = yield* Command.make("tsx", "--conditions=@agent-identity/source", `examples/${file}`, ...args).pipe(
       Command.env(environment),
       Command.stderr("inherit"),
       Command.start
     )
     const output = yield* child.stdout.pipe(Stream.decodeText(), Stream.mkString)
     const exitCode = yield* child.exitCode
-    const expected = prints[file] ?? []
+    const expected = prints[example] ?? []
     const missing = expected.filter((pattern) => !pattern.test(output))
     const passed = exitCode === 0 && expected.length > 0 && missing.length === 0
-    yield* Console.log(passed ? `${file}: passed` : `${file}: failed with exit code ${exitCode}\n${output}`)
+    yield* Console.log(passed ? `${example}: passed` : `${example}: failed with exit code ${exitCode}\n${output}`)
     if (expected.length === 0) yield* Console.log("  scripts/examples.ts does not say what it prints")
     for (const pattern of missing) yield* Console.log(`  did not print ${pattern}`)
     return passed
@@ -122,14 +148,17 @@ const runExample = (file: string, environment: Record<string, string>) =>
 
 const program = Effect.gen(function*() {
   const files = yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readDirectory("examples"))
-  const examples = files.filter((file) => /^\d\d-.*\.ts$/.test(file) && !file.endsWith(".test.ts")).sort()
+  const numbered = files.filter((file) => /^\d\d-.*\.ts$/.test(file) && !file.endsWith(".test.ts"))
+  const examples = [...new Set([...numbered, ...Object.keys(prints)])].sort()
   const postgres = yield* database
   const environment = { ...yield* makeEnvironment, ...Option.getOrElse(postgres, () => ({})) }
   const runnable = examples.filter((file) => Option.isSome(postgres) || !WANT_DATABASE.includes(file))
   for (const file of examples) {
     if (!runnable.includes(file)) yield* Console.log(`${file}: skipped, PostgreSQL does not run on this machine`)
   }
-  const passed = yield* Effect.forEach(runnable, (file) => runExample(file, environment))
+  const passed = yield* Effect.forEach(runnable, (example) => runExample(example, environment), {
+    concurrency: availableParallelism()
+  })
   yield* Console.log(`${passed.filter(Boolean).length} passed, ${passed.filter((_) => !_).length} failed`)
   process.exitCode = passed.every(Boolean) ? 0 : 1
 }).pipe(Effect.scoped)

@@ -2,7 +2,8 @@
  * A stand-in for every service of `@agent-identity/core`: no network, no cryptography, the same answers every time.
  *
  * The signer, tokens, the identity, the URLs and the registration are fakes; the services above them are the real ones over
- * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`.
+ * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`. They are `Layer.fresh`: what
+ * else is built of the same constants, such as the rest of a real run, is not what they are built of.
  *
  * @since 0.1.0
  */
@@ -321,7 +322,7 @@ export const layerAgentProvisioningFails = (
  * @category layers
  */
 export const layerRunTask: Layer.Layer<RunTask.RunTask> = Layer.suspend(() =>
-  RunTask.layer.pipe(
+  Layer.fresh(RunTask.layer).pipe(
     Layer.provide([layerTaskRegistration, layerAgentIdentity]),
     Layer.orDie
   )
@@ -344,7 +345,9 @@ export const layerRunTaskClosed: Layer.Layer<RunTask.RunTask> = Layer.effect(
  * @since 0.1.0
  * @category layers
  */
-export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = AgentAssertion.layer.pipe(
+export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.fresh(
+  AgentAssertion.layer
+).pipe(
   Layer.provide([layerRunTask, layerAgentIdentity])
 )
 
@@ -354,7 +357,9 @@ export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = A
  * @since 0.1.0
  * @category layers
  */
-export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion> = AgentAssertion.layer.pipe(
+export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.fresh(
+  AgentAssertion.layer
+).pipe(
   Layer.provide(layerRunTask),
   Layer.provide(layerAgentIdentityWith({})),
   Layer.provide(layerSigningFails),
@@ -367,7 +372,7 @@ export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion
  * @since 0.1.0
  * @category layers
  */
-export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = RunAuth.layer.pipe(
+export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = Layer.fresh(RunAuth.layer).pipe(
   Layer.provide([layerAgentAssertion, layerAgentIdentity, layerRunTask])
 )
 
@@ -389,7 +394,7 @@ export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> 
  * @since 0.1.0
  * @category layers
  */
-export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = ProviderAuth.layer.pipe(
+export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Layer.fresh(ProviderAuth.layer).pipe(
   Layer.provide([layerRunAuth, layerUrlDerivation])
 )
 
@@ -427,10 +432,13 @@ export const layer: Layer.Layer<
   | AgentAssertion.AgentAssertion
   | RunAuth.RunAuth
   | ProviderAuth.ProviderAuth
-> = ProviderAuth.layer.pipe(
-  Layer.provideMerge(RunAuth.layer),
-  Layer.provideMerge(AgentAssertion.layer),
-  Layer.provideMerge(RunTask.layer),
+> = Layer.fresh(
+  ProviderAuth.layer.pipe(
+    Layer.provideMerge(RunAuth.layer),
+    Layer.provideMerge(AgentAssertion.layer),
+    Layer.provideMerge(RunTask.layer)
+  )
+).pipe(
   Layer.provideMerge(Layer.mergeAll(
     layerAgentIdentity,
     layerUrlDerivation,

@@ -4,6 +4,7 @@ import {
   AgentIdentity,
   AgentIdentityJwt,
   AgentKey,
+  AgentRuntimeId,
   AssertionHeader,
   ProviderAuth,
   Run,
@@ -126,6 +127,18 @@ describe("the fakes", () => {
       assert.isAtLeast(tags.length, 8)
       for (const tag of tags) assert.isTrue(context.unsafeMap.has(tag.key), `no fake for ${tag.key}`)
     }).pipe(Effect.scoped))
+
+  it.effect("stay fakes beside the real layers that they are made of", () =>
+    Effect.gen(function*() {
+      const { current } = yield* RunAuth.RunAuth
+      assert.deepStrictEqual(RunAuth.sent(yield* current), {
+        _tag: "Assertion",
+        agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make(Fakes.AGENT_RUNTIME_ID),
+        taskId: TaskId.TaskId.make("task-1")
+      })
+    }).pipe(
+      Effect.provide(Layer.provideMerge(Fakes.layerRunAuth, real(SocketlessAuthApi.layer)))
+    ))
 
   it.effect("answer the same every time", () =>
     Effect.gen(function*() {

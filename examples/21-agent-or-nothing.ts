@@ -1,0 +1,64 @@
+/** An app that sends the assertion of an agent or nothing, and never the login's own token. */
+import {
+  AgentProvisioning,
+  AgentRegistration,
+  CredentialStore,
+  ProviderAuth,
+  Run,
+  RunAuth,
+  UrlDerivation
+} from "@agent-identity/core"
+import { AuthFile, NodeSigning } from "@agent-identity/node"
+import { HttpClient } from "@effect/platform"
+import { NodeContext, NodeHttpClient, NodeRuntime } from "@effect/platform-node"
+import { Console, Effect, Layer } from "effect"
+import { Backend, makeLogin } from "./backend.ts"
+
+/** Where `Run.layerChatGpt` would fall back on the login, this is an error. The agent lives as long as the process. */
+const AgentRun = (policy: AgentProvisioning.Policy, folder: string) =>
+  Run.layerWithRegistration.pipe(
+    Layer.provide(AgentProvisioning.layerAgent),
+    Layer.provide(AgentProvisioning.layer({
+      policy,
+      billOfMaterials: AgentRegistration.billOfMaterials({
+        agentVersion: "1.0.0",
+        sessionSource: "cli",
+        platform: process.platform
+      })
+    })),
+    Layer.provide([
+      AgentRegistration.layer,
+      CredentialStore.layerMemory,
+      AuthFile.layerLogin({ file: `${folder}/auth.json` })
+    ])
+  )
+
+const NoRun = (reason: string) =>
+  ProviderAuth.layerHttpClient.pipe(
+    Layer.provide(ProviderAuth.layer),
+    Layer.provideMerge(RunAuth.layerNone(reason))
+  )
+
+const app = Effect.gen(function*() {
+  const { environment } = yield* UrlDerivation.UrlDerivation
+  const { _tag, ...sent } = RunAuth.sent(yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current))
+  const { status } = yield* HttpClient.get(`${environment.providers[0]}/models`)
+  yield* Console.log(`${status} with ${_tag}, ${Object.values(sent).join(", ")}`)
+})
+
+const program = Effect.gen(function*() {
+  const folder = yield* makeLogin
+  for (const policy of ["ChatGptAuth", "JwtOnly"] as const) {
+    yield* Effect.provide(
+      app,
+      Layer.catchAll(AgentRun(policy, folder), (error) => NoRun(error.message))
+    )
+  }
+})
+
+program.pipe(
+  Effect.scoped,
+  Effect.provide([Backend, NodeHttpClient.layerUndici, NodeContext.layer]),
+  Effect.provide(NodeSigning.layer),
+  NodeRuntime.runMain()
+)
