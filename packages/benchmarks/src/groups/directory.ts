@@ -52,32 +52,31 @@ const measure = (
     return rows
   })
 
-const run = (form: Harness.Form) =>
-  Effect.scoped(Effect.gen(function*() {
-    const folder = yield* Effect.acquireRelease(
-      Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "agent-identity-bench-"))),
-      (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true }))
+const run = Effect.scoped(Effect.gen(function*() {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "agent-identity-bench-"))),
+    (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true }))
+  )
+  const sizes = [1_000, 10_000, 40_000]
+  const over = <E>(layer: Layer.Layer<AgentDirectory.AgentDirectory, E>) =>
+    Effect.map(Layer.build(layer), Context.get(AgentDirectory.AgentDirectory))
+  const rows = [
+    ...yield* measure("memory", AgentDirectory.makeMemory(), [...sizes, 1_000_000], 20_000),
+    ...yield* measure(
+      "libsql file",
+      yield* over(LibsqlFile.layerAgentDirectory({ file: Path.join(folder, "agents.db") })),
+      sizes,
+      2_000
     )
-    const sizes = [1_000, 10_000, 40_000]
-    const over = <E>(layer: Layer.Layer<AgentDirectory.AgentDirectory, E>) =>
-      Effect.map(Layer.build(layer), Context.get(AgentDirectory.AgentDirectory))
-    const rows = [
-      ...yield* measure("memory", AgentDirectory.makeMemory(), [...sizes, 1_000_000], 20_000),
-      ...yield* measure(
-        "libsql file",
-        yield* over(LibsqlFile.layerAgentDirectory({ file: Path.join(folder, "agents.db") })),
-        sizes,
-        2_000
-      )
-    ]
-    const url = process.env.POSTGRES_URL
-    if (url === undefined || url === "") return rows
-    const postgres = yield* over(Postgres.layerAgentDirectory({ url: Redacted.make(url), maxConnections: AT_A_TIME }))
-    return [...rows, ...yield* measure("PostgreSQL", postgres, sizes, 2_000)]
-  })).pipe(Effect.orDie)
+  ]
+  const url = process.env.POSTGRES_URL
+  if (url === undefined || url === "") return rows
+  const postgres = yield* over(Postgres.layerAgentDirectory({ url: Redacted.make(url), maxConnections: AT_A_TIME }))
+  return [...rows, ...yield* measure("PostgreSQL", postgres, sizes, 2_000)]
+})).pipe(Effect.orDie)
 
 export const directory: Harness.Group = {
   name: "directory",
   title: "A look-up of an agent, ten at a time, against the smallest directory of its kind",
-  rows: run
+  rows: () => run
 }
