@@ -3,19 +3,13 @@
  * every Node that we say. What they run is what the README shows, against a backend in this process.
  */
 import { UrlDerivation } from "@agent-identity/core"
-import { FileSystem } from "@effect/platform"
 import { Effect, Redacted } from "effect"
-import { homedir } from "node:os"
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { environmentOf, makeAgent } from "../../examples/backend.ts"
 import { all, check, ensure, execute, run } from "./run.ts"
 import type { Tarball } from "./tarballs.ts"
-
-/** The oldest that `engines` lets in, and the newest of the lines after it. */
-const NODES = { "node-20": "20.19.0", "node-22": "22.23.3", "node-24": "24.21.0" }
-const TYPESCRIPT = "7.0.2"
-
-const repository = process.cwd()
+import * as Toolbox from "./toolbox.ts"
 
 interface Consumer {
   readonly name: string
@@ -42,56 +36,53 @@ const server: Consumer = {
   files: { "server.ts": "examples/16-directory-in-a-file.ts", "modules.mjs": "scripts/packages/consumer/modules.mjs" }
 }
 
-/** Installs the app beside the tarballs; it is a folder of this name. */
+const readmeLines = readFileSync("README.md", "utf8").match(/^npm install .*\.tgz.*$/gm) ?? []
+
+/** Installs it beside the tarballs, in a folder of its name. */
 const install = (folder: string, { files, lines, name }: Consumer, tarballs: ReadonlyArray<Tarball>) =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
     const cwd = join(folder, name)
-    const readme = yield* Effect.orDie(fs.readFileString("README.md"))
-    const installs = readme.match(/^npm install .*\.tgz.*$/gm) ?? []
-    yield* ensure(installs.length === 3, `README.md has ${installs.length} lines that install the packages, and not 3`)
-    yield* Effect.orDie(Effect.gen(function*() {
-      yield* fs.makeDirectory(cwd)
-      for (const [file, from] of Object.entries(files)) yield* fs.copyFile(from, join(cwd, file))
-      yield* fs.writeFileString(join(cwd, "package.json"), JSON.stringify({ name, private: true, type: "module" }))
-      for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnext"]]) {
-        yield* fs.writeFileString(
-          join(cwd, `tsconfig.${resolution}.json`),
-          JSON.stringify({
-            compilerOptions: {
-              strict: true,
-              target: "es2022",
-              module,
-              moduleResolution: resolution,
-              typeRoots: [join(repository, "node_modules/@types")],
-              types: ["node"]
-            },
-            files: ["modules.ts", ...Object.keys(files)]
-              .filter((_) => _.endsWith(".ts") || (_.endsWith(".cts") && module === "nodenext"))
-          })
-        )
-      }
-    }))
+    mkdirSync(cwd)
+    for (const [file, from] of Object.entries(files)) copyFileSync(from, join(cwd, file))
+    const writeJson = (file: string, value: unknown) => writeFileSync(join(cwd, file), JSON.stringify(value))
+    writeJson("package.json", { name, private: true, type: "module" })
+
+    yield* ensure(readmeLines.length === 3, `README.md has ${readmeLines.length} lines that install us, and not 3`)
+    const installs = lines.map((line) => readmeLines[line]!)
     // Nothing is run that a package brings, and what the cache has is taken from there.
     const env = { npm_config_ignore_scripts: "true", npm_config_prefer_offline: "true", npm_config_audit: "false" }
-    for (const line of lines) yield* run("bash", ["-c", installs[line]!], { cwd, env })
-    const installed = tarballs.filter(({ manifest }) =>
-      installs.some((line, index) =>
-        lines.includes(index) && new RegExp(`[{,]${manifest.name.split("/")[1]}[,}]`).test(line)
-      )
+    for (const line of installs) yield* run("bash", ["-c", line], { cwd, env })
+
+    const installed = tarballs.filter(({ short }) => installs.some((line) => line.split(/[{,}]/).includes(short)))
+    const modules = installed.flatMap((_) => _.modules)
+    writeJson("modules.json", { modules, internals: installed.flatMap((_) => _.internals) })
+    writeFileSync(
+      join(cwd, "modules.ts"),
+      modules.map((module, index) => `export * as module${index} from "${module}"\n`).join("")
     )
-    const all = { modules: installed.flatMap((_) => _.modules), internals: installed.flatMap((_) => _.internals) }
-    const imports = all.modules.map((module, index) => `export * as module${index} from "${module}"\n`)
-    yield* Effect.orDie(fs.writeFileString(join(cwd, "modules.json"), JSON.stringify(all)))
-    yield* Effect.orDie(fs.writeFileString(join(cwd, "modules.ts"), imports.join("")))
-    return yield* npmLs(cwd)
+    const sources = ["modules.ts", ...Object.keys(files)]
+    writeJson("tsconfig.nodenext.json", tsconfig("nodenext", "nodenext", sources.filter((_) => /\.c?ts$/.test(_))))
+    writeJson("tsconfig.bundler.json", tsconfig("esnext", "bundler", sources.filter((_) => _.endsWith(".ts"))))
+    return yield* oneCopyOfEach(cwd)
   })
 
-/** One copy of each of ours, and of Effect. */
-const npmLs = (cwd: string) =>
+const tsconfig = (module: string, moduleResolution: string, files: ReadonlyArray<string>) => ({
+  compilerOptions: {
+    strict: true,
+    target: "es2022",
+    module,
+    moduleResolution,
+    typeRoots: [join(process.cwd(), "node_modules/@types")],
+    types: ["node"]
+  },
+  files
+})
+
+/** Of ours, and of Effect. */
+const oneCopyOfEach = (cwd: string) =>
   Effect.gen(function*() {
-    const lock = yield* run("npm", ["ls", "--all", "--parseable"], { cwd })
-    const paths = lock.trim().split("\n").map((path) => path.slice(path.lastIndexOf("node_modules/") + 13))
+    const listed = yield* run("npm", ["ls", "--all", "--parseable"], { cwd })
+    const paths = listed.trim().split("\n").map((path) => path.slice(path.lastIndexOf("node_modules/") + 13))
     for (const name of new Set(paths)) {
       const isOne = paths.filter((_) => _ === name).length === 1
       yield* ensure(
@@ -102,30 +93,9 @@ const npmLs = (cwd: string) =>
     return `${paths.length - 1} packages`
   })
 
-/** Nodes and a compiler, from the registry: 550 MB, so they are no dependencies of this repository, and they are kept. */
-const toolbox = join(homedir(), ".cache", "agent-identity", ["tools", ...Object.values(NODES), TYPESCRIPT].join("-"))
-
-const installToolbox = Effect.gen(function*() {
-  const fs = yield* FileSystem.FileSystem
-  // What npm writes last.
-  if (yield* Effect.orDie(fs.exists(join(toolbox, "node_modules/.package-lock.json")))) return
-  yield* Effect.orDie(fs.makeDirectory(toolbox, { recursive: true }))
-  yield* Effect.orDie(fs.writeFileString(join(toolbox, "package.json"), "{ \"private\": true }\n"))
-  const nodes = Object.entries(NODES).map(([name, version]) =>
-    `${name}@npm:node-${process.platform}-${process.arch}@${version}`
-  )
-  const flags = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-  yield* run("npm", ["install", ...flags, ...nodes, `typescript@${TYPESCRIPT}`], { cwd: toolbox })
-})
-
-const compilers = [
-  { name: "TypeScript 5.9", tsc: join(repository, "node_modules/.bin/tsc") },
-  { name: "TypeScript 7.0", tsc: join(toolbox, "node_modules/.bin/tsc") }
-]
-
 /** The first compilation makes the JavaScript that the Nodes run, too. */
 const compiles = (folder: string, consumer: Consumer) =>
-  compilers.flatMap(({ name, tsc }, index) =>
+  Toolbox.compilers.flatMap(({ name, tsc }, index) =>
     ["nodenext", "bundler"].map((resolution) => {
       const emits = index === 0 && resolution === "nodenext"
       // As most apps do it; and the compiler that is fast enough looks into all declarations.
@@ -147,8 +117,7 @@ const compiles = (folder: string, consumer: Consumer) =>
 
 /** What the README's programs do on a Node. */
 const runs = (folder: string, environment: Record<string, string>) =>
-  Object.keys(NODES).flatMap((name) => {
-    const node = join(toolbox, "node_modules", name, "bin/node")
+  Toolbox.nodes.flatMap(({ name, node }) => {
     const cwd = (consumer: Consumer) => join(folder, consumer.name)
     const prints = (
       consumer: Consumer,
@@ -195,12 +164,24 @@ const environment = Effect.gen(function*() {
   return { CODEX_ACCESS_TOKEN: Redacted.value(token), ...environmentOf(urls.environment) }
 }).pipe(Effect.orDie)
 
+/** The peers keep Effect 4 out, which is npm's `latest`. */
+const refusesEffect4 = (folder: string, tarballs: ReadonlyArray<Tarball>) =>
+  Effect.gen(function*() {
+    const cwd = join(folder, "effect-4")
+    mkdirSync(cwd)
+    writeFileSync(join(cwd, "package.json"), "{ \"private\": true }\n")
+    const args = ["install", "--package-lock-only", "--prefer-offline", "effect@4", tarballs[0]!.file]
+    const { exitCode, output } = yield* execute("npm", args, { cwd })
+    yield* ensure(exitCode !== 0 && output.includes("ERESOLVE"), `npm installed effect@4 beside core, or\n${output}`)
+  })
+
 export const checks = (folder: string, tarballs: ReadonlyArray<Tarball>) =>
   Effect.gen(function*() {
     yield* Effect.all([
+      check("npm install with Effect 4: refused", refusesEffect4(folder, tarballs)),
       check("app: npm install", install(folder, app, tarballs)),
       check("server: npm install", install(folder, server, tarballs)),
-      check("Node 20, 22 and 24, TypeScript 7.0", installToolbox)
+      check("Node 20, 22 and 24, TypeScript 7.0", Toolbox.install)
     ], { concurrency: "unbounded" })
     yield* all([...compiles(folder, app), ...compiles(folder, server)])
     yield* all(runs(folder, yield* environment))

@@ -7,6 +7,8 @@ import { all, check, CheckFailed, ensure, run } from "./run.ts"
 
 export interface Tarball {
   readonly manifest: Manifest
+  /** Its name without the scope. */
+  readonly short: string
   readonly file: string
   /** Where it is unpacked. */
   readonly folder: string
@@ -39,6 +41,7 @@ const unpack = (folder: string, manifest: Manifest) =>
     const modules = paths.filter((path) => /^dist\/.*\.js$/.test(path)).map((path) => path.slice(5, -3))
     const tarball: Tarball = {
       manifest,
+      short,
       file,
       folder: unpacked,
       paths,
