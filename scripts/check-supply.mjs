@@ -13,14 +13,13 @@ const reasons = {
   "@effect/platform": "`HttpClient`, `HttpApi`, `FileSystem`: what our layers are made for",
   "@effect/platform-node": "Node's layers of it",
   "@effect/sql": "`SqlClient`: one directory for both databases",
-  "@effect/sql-libsql":
-    "`SqlClient` over a libsql file. Brings an older `@libsql/client`, which is loaded and not used",
+  "@effect/sql-libsql": "`SqlClient` over a libsql file. Brings an older `@libsql/client` that is not used",
   "@effect/sql-pg": "`SqlClient` over PostgreSQL",
   "@libsql/client": "opens the file: with a busy timeout, which the older one lacks",
   "@noble/ciphers": "XSalsa20-Poly1305: task ids that are sealed",
   "@noble/curves": "Ed25519 and X25519 on any JavaScript runtime",
-  "@noble/hashes": "SHA-512 and BLAKE2b: the same",
-  effect: "Effect 3",
+  "@noble/hashes": "SHA-512 and BLAKE2b under these two",
+  effect: "Effect 3 itself",
   fzstd: "zstd request bodies, that Node 20 cannot read",
   jose: "signed tokens: JWS, JWK and claims",
   "proper-lockfile": "one writer of `auth.json` at a time, among processes",
@@ -59,15 +58,13 @@ const find = (from, name) => {
   return find(from.slice(0, Math.max(0, from.lastIndexOf("/node_modules/"))), name)
 }
 
-const isHere = (entry) => Object.entries(PLATFORM).every(([key, value]) => entry[key]?.includes(value) ?? true)
-
-/** What npm installs for these names of this package: the packages, and all that they need in turn. */
+/** What npm may install for these names of this package: the packages, and all that they need in turn. */
 const closure = (from, names, seen = new Set()) => {
   for (const name of names) {
     const path = find(from, name)
     const entry = lock[path]
     // Our own are counted by themselves; an optional one may be missing.
-    if (name.startsWith(SCOPE) || entry === undefined || seen.has(path) || !isHere(entry)) continue
+    if (name.startsWith(SCOPE) || entry === undefined || seen.has(path)) continue
     seen.add(path)
     closure(path, [
       ...Object.keys({ ...entry.dependencies, ...entry.optionalDependencies }),
@@ -113,6 +110,12 @@ for (const { folder, manifest } of trees) {
 
 // The README.
 
+const isHere = (path) =>
+  Object.entries(PLATFORM).every(([key, here]) => {
+    const wanted = lock[path][key] ?? [here]
+    return wanted.includes(here) || (wanted.every((_) => _.startsWith("!")) && !wanted.includes(`!${here}`))
+  })
+
 const sorted = (names) => [...new Set(names)].sort()
 const peerNames = sorted(trees.flatMap(({ peers }) => peers))
 const names = new Set([...peerNames, ...sorted(trees.flatMap(({ dependencies }) => dependencies))])
@@ -131,7 +134,7 @@ const sizeOf = (folder) =>
 const cost = (paths) => {
   if (paths.size === 0) return "comes with the peers"
   // Our lock file may hold one version in two places, for another one that a tool of ours wants.
-  const versions = new Map([...paths].map((path) => [`${nameOf(path)}@${lock[path].version}`, path]))
+  const versions = new Map([...paths].filter(isHere).map((path) => [`${nameOf(path)}@${lock[path].version}`, path]))
   const size = [...versions.values()].reduce((sum, path) => sum + sizeOf(path), 0)
   return `${versions.size}, ${size < 1e6 ? `${Math.round(size / 1e3)} kB` : `${(size / 1e6).toFixed(1)} MB`}`
 }
@@ -167,7 +170,7 @@ const render = () => {
   ].join("\n\n")
 }
 
-const absent = [...production].filter((path) => !existsSync(path))
+const absent = [...production].filter((path) => isHere(path) && !existsSync(path))
 if (absent.length > 0) {
   console.log(`README.md not compared: sizes are those of Linux on x64, and ${absent.join(", ")} is not here`)
 } else if (problems.length === 0) {
@@ -184,7 +187,9 @@ if (absent.length > 0) {
 
 // Known vulnerabilities.
 
-const audit = JSON.parse(spawnSync("npm", ["audit", "--json"], { encoding: "utf8" }).stdout || "{}")
+const audit = JSON.parse(
+  spawnSync("npm", ["audit", "--json", "--fetch-retries=0"], { encoding: "utf8" }).stdout || "{}"
+)
 if (audit.vulnerabilities === undefined) {
   console.log(`NOT AUDITED: the registry answers no npm audit (${audit.message ?? "nothing came"})`)
 } else {
