@@ -1,7 +1,7 @@
 /** The next release, in a copy: a change that breaks makes one minor version of all packages, and of their peers. */
 import { Effect } from "effect"
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
-import { dirname, join } from "node:path"
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { manifests, SCOPE } from "./manifests.mjs"
 import { check, ensure, run } from "./run.ts"
 
@@ -9,21 +9,20 @@ const nextVersion = (folder: string) =>
   Effect.gen(function*() {
     const cwd = join(folder, "release")
     const published = manifests()
-    const files = (yield* run("git", ["ls-files", "-co", "--exclude-standard"], { cwd: process.cwd() })).split("\n")
     for (
-      const file of files.filter((_) =>
-        /(^|\/)(package(-lock)?\.json|CHANGELOG\.md)$|^\.changeset\/config|^scripts\/.*\.mjs$/.test(_)
-      )
+      const path of ["package.json", "package-lock.json", ".changeset/config.json", "scripts", "packages", "examples"]
     ) {
-      mkdirSync(dirname(join(cwd, file)), { recursive: true })
-      cpSync(file, join(cwd, file))
+      cpSync(path, join(cwd, path), {
+        recursive: true,
+        filter: (path) => !/\b(node_modules|src|dist|build)$/.test(path)
+      })
     }
     symlinkSync(join(process.cwd(), "node_modules"), join(cwd, "node_modules"))
     writeFileSync(join(cwd, ".changeset/breaks.md"), `---\n"${SCOPE}core": minor\n---\n\nSomething that breaks.\n`)
     const git = (...args: Array<string>) =>
       run("git", ["-c", "user.name=x", "-c", "user.email=x@localhost", ...args], { cwd })
     yield* git("init", "--quiet", "--initial-branch=main")
-    yield* git("add", ".changeset", "package.json", "packages")
+    yield* git("add", ".changeset")
     yield* git("commit", "--quiet", "--message=x")
     yield* run("node", ["scripts/release-version.mjs"], { cwd })
 
