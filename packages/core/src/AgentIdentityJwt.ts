@@ -5,12 +5,13 @@
  *
  * @since 0.1.0
  */
+import * as Array from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as ParseResult from "effect/ParseResult"
+import type * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -287,11 +288,8 @@ const readClaims = (
   AgentIdentityJwtError
 > =>
   Either.mapBoth(decodeClaims(payload), {
-    // The error's own text quotes what was given.
-    onLeft: (error) => {
-      const names = new Set(ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => String(path[0] ?? "")))
-      return fail("InvalidClaims", `claims are missing or of another form: ${Array.from(names).join(", ")}`)
-    },
+    onLeft: ({ issue }) =>
+      fail("InvalidClaims", `claims are missing or of another form: ${wrongMembers(issue).join(", ")}`),
     onRight: (claims) => ({
       claims: {
         issuer: claims.iss,
@@ -308,6 +306,12 @@ const readClaims = (
       privateKey: claims.agent_private_key
     })
   })
+
+/** Not by a formatter of Schema's: it would write out what was given, which is secret, and may be too deep to be written. */
+const wrongMembers = (issue: ParseResult.ParseIssue): ReadonlyArray<string> =>
+  issue._tag === "Composite"
+    ? Array.ensure(issue.issues).flatMap((part) => part._tag === "Pointer" ? Array.ensure(part.path).map(String) : [])
+    : []
 
 /** By `jose`'s codes and claim names; its errors hold the payload. */
 const joseError = (error: unknown): AgentIdentityJwtError => {
