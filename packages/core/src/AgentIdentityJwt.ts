@@ -183,11 +183,12 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
             catch: joseError
           })
         // An issuer may name two keys alike: one of them has to fit, and what is wrong besides is that one's to say.
-        const { payload } = yield* keys.slice(1).reduce(
+        yield* keys.slice(1).reduce(
           (before, key) => Effect.catchIf(before, ({ reason }) => reason === "Signature", () => check(key)),
           check(keys[0]!)
         )
-        const { claims, privateKey } = yield* readClaims(payload)
+        // Not what `jose` has read of it, which takes a byte order mark for nothing.
+        const { claims, privateKey } = yield* readClaims(readPayload(text))
         if (claims.issuedAt > now / 1000 + LEEWAY) {
           return yield* fail("NotYetValid", "it was issued in the future (`iat`); check this machine's clock")
         }
@@ -233,7 +234,7 @@ export const decodeUnverified = (
   Either.gen(function*() {
     const text = Redacted.value(token).trim()
     yield* readHeader(text)
-    return (yield* readClaims(readJson(text.split(".")[1]!))).claims
+    return (yield* readClaims(readPayload(text))).claims
   })
 
 const loadJose = Effect.promise(() => import("jose"))
@@ -246,6 +247,8 @@ const readJson = (part: string): unknown => {
   const bytes = Base64.decodeUrl(part)
   return bytes === undefined ? undefined : Text.parseJson(Text.fromUtf8(bytes) ?? "")
 }
+
+const readPayload = (text: string): unknown => readJson(text.split(".")[1]!)
 
 const readHeader = (
   text: string

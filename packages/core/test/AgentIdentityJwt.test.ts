@@ -388,6 +388,14 @@ describe("a token is refused with", () => {
       }))
   }
 
+  it.effect("a byte order mark before its payload: InvalidClaims, as without a look at its signature", () =>
+    Effect.gen(function*() {
+      const token = yield* sign(Uint8Array.from(Buffer.from(`\ufeff${JSON.stringify(goodClaims)}`)), first)
+      assert.strictEqual((yield* Effect.flip(verify(token))).reason, "InvalidClaims")
+      const unverified = yield* Effect.flip(AgentIdentityJwt.decodeUnverified(Redacted.make(token)))
+      assert.strictEqual(unverified.reason, "InvalidClaims")
+    }).pipe(Effect.provide(Static)))
+
   it.effect("a claim that is nested too deep to be written out: InvalidClaims", () =>
     Effect.gen(function*() {
       const payload = JSON.stringify({ ...goodClaims, email: null }).replace(
