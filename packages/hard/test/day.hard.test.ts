@@ -115,6 +115,8 @@ const wire = {
   keySets: 0,
   requests: 0,
   unsigned: 0,
+  /** Those that met an outage. */
+  troubled: 0,
   /** The keys that the last answer of the issuer had. */
   kids: [] as ReadonlyArray<string>,
   keysAt: -Infinity
@@ -163,6 +165,7 @@ const Network = Layer.effect(
         const outage = outageAt(isIssuer ? "issuer" : "authApi", yield* Clock.currentTimeMillis)
         const answer = (status: number, headers: Record<string, string> = {}) =>
           HttpClientResponse.fromWeb(request, new Response("{}", { status, headers }))
+        if (outage !== undefined) wire.troubled += 1
         switch (outage?.trouble) {
           case "down":
             return answer(503)
@@ -370,15 +373,19 @@ const endRun = (agent: Agent, run: RunOf) =>
 const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 const pause = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 2)))
 
-/** Runs an effect that both sleeps and waits for promises: the clock moves on where nothing else does. */
+/**
+ * Runs an effect that both sleeps and waits for promises. The clock moves on only once it has met an outage: all else
+ * takes no time, however busy the machine is.
+ */
 const driven = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Exit.Exit<A, E>, never, R> =>
   Effect.gen(function*() {
+    const before = wire.troubled
     const fiber = yield* Effect.fork(effect)
     for (let turns = 1;; turns++) {
       yield* turns < 20 ? turn : pause
       const exit = yield* Fiber.poll(fiber)
       if (Option.isSome(exit)) return exit.value
-      if (turns > 20) yield* TestClock.adjust("2 seconds")
+      if (turns > 20 && wire.troubled > before) yield* TestClock.adjust("2 seconds")
     }
   })
 
@@ -445,6 +452,8 @@ it.scoped("a day of outages, rotations and expiries", () =>
             assert.strictEqual(status, 401)
             assert.oneOf(code, ["task_expired", "task_not_found"])
             totals.refused += 1
+            // As an app would, and sooner than a renewal is tried again.
+            agent.nextAt = Math.min(agent.nextAt, now + between(5 * SECOND, 90 * SECOND))
             // A new task can be had again: within the longest pause after the last attempt that an outage spoilt.
             const asked = yield* Clock.currentTimeMillis
             if (asked < run.tokenEndsAt) {
@@ -458,9 +467,9 @@ it.scoped("a day of outages, rotations and expiries", () =>
         })
 
       /** Tokens of the new key and of older ones, and some whose key nobody has. */
-      const verifyOne = Effect.gen(function*() {
-        const [header, payload, signature] = Redacted.value(
-          yield* issuer.issue({
+      const verifyOne = (isUnknown: boolean) =>
+        Effect.gen(function*() {
+          const token = yield* issuer.issue({
             agentRuntimeId: "agent-0" as AgentRuntimeId.AgentRuntimeId,
             privateKey: Redacted.make(PKCS8),
             accountId: "acct-1" as AccountId.AccountId,
@@ -468,23 +477,28 @@ it.scoped("a day of outages, rotations and expiries", () =>
             planType: "pro",
             fedramp: false
           })
-        ).split(".") as [string, string, string]
-        const isUnknown = seeded.oneIn(4)
-        const head = Buffer.from(JSON.stringify({ alg: "RS256", kid: `none-${seeded.below(1e9)}` })).toString(
-          "base64url"
-        )
-        const exit = yield* driven(
-          tokens.verify(Redacted.make([isUnknown ? head : header, payload, signature].join(".")))
-        )
-        totals.verified += 1
-        const reason = reasonOf(exit)
-        assert.oneOf(
-          reason,
-          isUnknown ? ["UnknownKid", "KeySetUnavailable"] : [undefined, "KeySetUnavailable", "UnknownKid"]
-        )
-        if (reason === "KeySetUnavailable") {
+          const kid = `none-${seeded.below(1e9)}`
+          const header = Buffer.from(JSON.stringify({ alg: "RS256", kid })).toString("base64url")
+          const given = isUnknown ? Redacted.make(Redacted.value(token).replace(/^[^.]*/, header)) : token
+          const reason = reasonOf(yield* driven(tokens.verify(given)))
+          totals.verified += 1
           const now = yield* Clock.currentTimeMillis
-          assert.isDefined(outageAt("issuer", now) ?? outageAt("issuer", now - FLIGHT))
+          const isOut = (outageAt("issuer", now) ?? outageAt("issuer", now - FLIGHT)) !== undefined
+          if (reason === "KeySetUnavailable") assert.isTrue(isOut, `no key set at ${now} ms, and there was no outage`)
+          else if (isUnknown) assert.strictEqual(reason, "UnknownKid")
+          else if (reason !== undefined) {
+            // A key that is newer than the last look, which was a moment ago.
+            assert.strictEqual(reason, "UnknownKid")
+            assert.isTrue(isOut || now - wire.keysAt < 30 * SECOND + SLACK, `a good token refused at ${now} ms`)
+          }
+        })
+
+      const verifySome = Effect.gen(function*() {
+        const isUnknown = seeded.oneIn(4)
+        yield* verifyOne(isUnknown)
+        for (let more = isUnknown ? 3 : 0; more > 0; more--) {
+          yield* TestClock.adjust("6 seconds")
+          yield* verifyOne(isUnknown)
         }
       })
 
@@ -498,7 +512,7 @@ it.scoped("a day of outages, rotations and expiries", () =>
           yield* issuer.rotate
         } else if (at === verifyAt) {
           verifyAt += between(20 * SECOND, 8 * MINUTE)
-          yield* verifyOne
+          yield* verifySome
         } else yield* step(next)
         now = yield* Clock.currentTimeMillis
         if (heap === 0 && now > 6 * HOUR) heap = Harness.heapUsed()
