@@ -5,12 +5,13 @@
  *
  * @since 0.1.0
  */
+import * as Array from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as ParseResult from "effect/ParseResult"
+import type * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -202,11 +203,12 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
             catch: joseError
           })
         // An issuer may name two keys alike: one of them has to fit, and what is wrong besides is that one's to say.
-        const { payload } = yield* keys.slice(1).reduce(
+        yield* keys.slice(1).reduce(
           (before, key) => Effect.catchIf(before, ({ reason }) => reason === "Signature", () => check(key)),
           check(keys[0]!)
         )
-        const { claims, privateKey } = yield* readClaims(payload)
+        // Not what `jose` has read of it, which takes a byte order mark for nothing.
+        const { claims, privateKey } = yield* readClaims(readPayload(text))
         if (claims.issuedAt > now / 1000 + LEEWAY) {
           return yield* fail("NotYetValid", "it was issued in the future (`iat`); check this machine's clock")
         }
@@ -294,7 +296,7 @@ export const decodeUnverified = (
   Either.gen(function*() {
     const text = Redacted.value(token).trim()
     yield* readHeader(text)
-    return (yield* readClaims(readJson(text.split(".")[1]!))).claims
+    return (yield* readClaims(readPayload(text))).claims
   })
 
 const loadJose = Effect.promise(() => import("jose"))
@@ -307,6 +309,8 @@ const readJson = (part: string): unknown => {
   const bytes = Base64.decodeUrl(part)
   return bytes === undefined ? undefined : Text.parseJson(Text.fromUtf8(bytes) ?? "")
 }
+
+const readPayload = (text: string): unknown => readJson(text.split(".")[1]!)
 
 const readHeader = (
   text: string
@@ -349,11 +353,8 @@ const readClaims = (
   AgentIdentityJwtError
 > =>
   Either.mapBoth(decodeClaims(payload), {
-    // The error's own text quotes what was given.
-    onLeft: (error) => {
-      const names = new Set(ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => String(path[0] ?? "")))
-      return fail("InvalidClaims", `claims are missing or of another form: ${Array.from(names).join(", ")}`)
-    },
+    onLeft: ({ issue }) =>
+      fail("InvalidClaims", `claims are missing or of another form: ${wrongMembers(issue).join(", ")}`),
     onRight: (claims) => ({
       claims: {
         issuer: claims.iss,
@@ -370,6 +371,12 @@ const readClaims = (
       privateKey: claims.agent_private_key
     })
   })
+
+/** Not by a formatter of Schema's: it would write out what was given, which is secret, and may be too deep to be written. */
+const wrongMembers = (issue: ParseResult.ParseIssue): ReadonlyArray<string> =>
+  issue._tag === "Composite"
+    ? Array.ensure(issue.issues).flatMap((part) => part._tag === "Pointer" ? Array.ensure(part.path).map(String) : [])
+    : []
 
 /** By `jose`'s codes and claim names; its errors hold the payload. */
 const joseError = (error: unknown): AgentIdentityJwtError => {

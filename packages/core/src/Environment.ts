@@ -459,14 +459,14 @@ export const parseBase = (
   rules: { readonly loopbackHttp: boolean }
 ): Either.Either<URL, UrlDerivationError> => {
   const invalid = (hint: string) => refuse("InvalidBase", base, hint)
-  if (!/^https?:\/\//i.test(base) || !URL.canParse(base)) return invalid("Give an absolute https URL.")
-  const url = new URL(base)
-  if (url.username !== "" || url.password !== "") return invalid("A base URL has no user name and no password.")
+  if (!/^https?:\/\/[^/]/i.test(base) || !URL.canParse(base)) return invalid("Give an absolute https URL.")
+  if (/^[^/]*\/\/[^/?#\\]*@/.test(base)) return invalid("A base URL has no user name and no password.")
   if (/[?#]/.test(base)) return invalid("A base URL has no query and no fragment.")
   // A URL parser would drop or turn them.
   if (/[\s\p{Cc}\\]/u.test(base)) return invalid("A base URL has no white space, control characters and backslashes.")
+  const url = new URL(base)
   const path = readPath(trimSlashes(url.pathname))
-  if (path === undefined || path.segments.length !== path.pieces.length) {
+  if (path === undefined || path.segments.length !== path.pieces.length || DOTTED.test(base)) {
     return invalid("A base URL has no empty, dotted or escaped-slash segments.")
   }
   if (url.protocol === "http:" && !(rules.loopbackHttp && isLoopback(url))) {
@@ -474,6 +474,9 @@ export const parseBase = (
   }
   return Either.right(url)
 }
+
+/** Of the text: in the URL a parser has climbed by then. */
+const DOTTED = /\/(?:\.|%2e){1,2}(?:\/|$)/i
 
 const parseBases = (bases: ReadonlyArray<string>, rules: { readonly loopbackHttp: boolean }) =>
   Either.all(bases.map((base) => parseBase(base, rules)))

@@ -388,6 +388,33 @@ describe("a token is refused with", () => {
       }))
   }
 
+  it.effect("a byte order mark before its payload: InvalidClaims, as without a look at its signature", () =>
+    Effect.gen(function*() {
+      const token = yield* sign(Uint8Array.from(Buffer.from(`\ufeff${JSON.stringify(goodClaims)}`)), first)
+      assert.strictEqual((yield* Effect.flip(verify(token))).reason, "InvalidClaims")
+      const unverified = yield* Effect.flip(AgentIdentityJwt.decodeUnverified(Redacted.make(token)))
+      assert.strictEqual(unverified.reason, "InvalidClaims")
+    }).pipe(Effect.provide(Static)))
+
+  it.effect("a claim that is nested too deep to be written out: InvalidClaims", () =>
+    Effect.gen(function*() {
+      const payload = JSON.stringify({ ...goodClaims, email: null }).replace(
+        ":null,",
+        `:${"[".repeat(5000)}${"]".repeat(5000)},`
+      )
+      const token = yield* sign(Buffer.from(payload), first)
+      assert.isAtMost(token.length, 16 * 1024)
+      for (
+        const error of [
+          yield* Effect.flip(verify(token)),
+          yield* Effect.flip(AgentIdentityJwt.decodeUnverified(Redacted.make(token)))
+        ]
+      ) {
+        assert.strictEqual(error.reason, "InvalidClaims")
+        assert.include(error.message, ": email")
+      }
+    }).pipe(Effect.provide(Static)))
+
   it.effect("a critical header member that nobody here knows", () =>
     Effect.gen(function*() {
       const key = createPrivateKey({ key: first.privateJwk as JsonWebKey, format: "jwk" })

@@ -7,12 +7,13 @@ import type * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
+import * as Array from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as ParseResult from "effect/ParseResult"
+import type * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -109,7 +110,7 @@ export const fromAuthFile = (
     const fail = (reason: CredentialSourceError["reason"], detail: string) =>
       new CredentialSourceError({ reason, source: file, detail })
     const auth = yield* Effect.mapError(
-      fs.readFileString(file),
+      fs.readFile(file),
       (error) =>
         error._tag === "SystemError" && error.reason === "NotFound"
           ? fail(
@@ -118,9 +119,9 @@ export const fromAuthFile = (
           )
           : fail("Unreadable", "the file cannot be read")
     ).pipe(
-      Effect.flatMap((text) =>
+      Effect.flatMap((bytes) =>
         Effect.mapError(
-          decodeAuthFile(text),
+          Effect.flatMap(Effect.try(() => utf8.decode(bytes)), decodeAuthFile),
           () => fail("Invalid", "it is no JSON object with a text as `auth_mode`")
         )
       ),
@@ -136,14 +137,11 @@ export const fromAuthFile = (
     }
     yield* Effect.logDebug(`Agent identity from ${file}`)
     if (typeof auth.agent_identity === "string") return yield* fromToken(file, auth.agent_identity.trim())
-    const record = yield* Effect.mapError(decodeRecord(auth.agent_identity), (error) => {
-      // The error's own text quotes what was given.
-      const names = ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => path.join(".") || "no object")
-      return fail(
-        "Invalid",
-        `\`agent_identity\` is no token and no whole record: ${Array.from(new Set(names)).join(", ")}`
-      )
-    })
+    const record = yield* Effect.mapError(
+      decodeRecord(auth.agent_identity),
+      ({ issue }) =>
+        fail("Invalid", `\`agent_identity\` is no token and no whole record: ${wrongMembers(issue).join(", ")}`)
+    )
     return {
       _tag: "Record",
       record: {
@@ -156,6 +154,12 @@ export const fromAuthFile = (
     }
   })
 
+/** Not by a formatter of Schema's: it would write out what was given, which is secret, and may be too deep to be written. */
+const wrongMembers = (issue: ParseResult.ParseIssue): ReadonlyArray<string> =>
+  issue._tag === "Composite"
+    ? Array.ensure(issue.issues).flatMap((part) => part._tag === "Pointer" ? Array.ensure(part.path).map(String) : [])
+    : ["no object"]
+
 /** Personal access tokens come in the same variable. */
 const fromToken = (source: string, token: string): Effect.Effect<Credential, CredentialSourceError> =>
   token.startsWith("at-")
@@ -165,6 +169,9 @@ const fromToken = (source: string, token: string): Effect.Effect<Credential, Cre
       detail: "it is a personal access token (`at-…`), which is no agent identity; give an agent identity JWT"
     })
     : Effect.succeed({ _tag: "Token", token: Redacted.make(token) })
+
+/** Strict: a broken id would be another one. */
+const utf8 = new TextDecoder("utf-8", { fatal: true })
 
 const decodeAuthFile = Schema.decode(Schema.parseJson(Schema.Struct({
   auth_mode: Schema.optional(Schema.NullOr(Schema.String)),

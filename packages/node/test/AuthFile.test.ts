@@ -396,6 +396,23 @@ describe("AuthFile.layerCredentialStore writes", () => {
       assert.strictEqual(readText(path), text)
     }))
 
+  live("takes no file that is nested deeper than the reference reads", () =>
+    Effect.gen(function*() {
+      const path = yield* file()
+      const plain = readText(path)
+      const nested = (depth: number) => plain.replace(/^\{/, `{"x":${"[".repeat(depth)}${"]".repeat(depth)},`)
+      for (const depth of [127, 100_000]) {
+        Fs.writeFileSync(path, nested(depth))
+        const store = yield* storeOf(path)
+        const error = yield* Effect.flip(store.compareAndSwap(BINDING, Option.none(), Option.some(keyMade)))
+        assert.strictEqual(error.reason, "Invalid")
+        assert.strictEqual((yield* Effect.flip(currentOf(path))).reason, "Invalid")
+        assert.strictEqual(readText(path), nested(depth))
+      }
+      Fs.writeFileSync(path, nested(126))
+      yield* put(path, registered)
+    }))
+
   live("takes over a lock that is of the future, once it has seen it stand still", () =>
     Effect.gen(function*() {
       const path = yield* file()

@@ -22,8 +22,10 @@ const home = (auth?: unknown) =>
     const [fs, path] = [yield* FileSystem.FileSystem, yield* Path.Path]
     const folder = yield* fs.makeTempDirectoryScoped()
     if (auth !== undefined) {
-      const text = typeof auth === "string" ? auth : JSON.stringify(auth)
-      yield* fs.writeFileString(path.join(folder, "auth.json"), text)
+      const content = auth instanceof Uint8Array
+        ? auth
+        : new TextEncoder().encode(typeof auth === "string" ? auth : JSON.stringify(auth))
+      yield* fs.writeFile(path.join(folder, "auth.json"), content)
     }
     return folder
   })
@@ -35,6 +37,9 @@ const read = (environment: Record<string, string>) =>
 
 const tokenOf = (credential: CredentialSource.Credential) =>
   credential._tag === "Token" ? Redacted.value(credential.token) : credential._tag
+
+const DEEP = "[".repeat(100_000) + "]".repeat(100_000)
+const withIdentity = (json: string) => `{"auth_mode":"agentIdentity","agent_identity":${json}}`
 
 const scoped = <A, E>(
   name: string,
@@ -171,6 +176,17 @@ describe("CredentialSource.fromAuthFile", () => {
       "chatgpt_user_id"
     ],
     ["a list", { auth_mode: "agentIdentity", agent_identity: [] }, "Invalid", "no whole record"],
+    ["a record that is nested too deep to be written out", withIdentity(DEEP), "Invalid", "no whole record"],
+    ["an id that is", withIdentity(`{"agent_runtime_id":${DEEP}}`), "Invalid", "agent_runtime_id"],
+    ["a file that is", DEEP, "Invalid", "no JSON"],
+    ["a mode that is", `{"auth_mode":${DEEP}}`, "Invalid", "auth_mode"],
+    ["a number that is beyond a double", `{"auth_mode":1e999}`, "Invalid", "auth_mode"],
+    [
+      "bytes that are no UTF-8",
+      Uint8Array.from(Buffer.from(withIdentity("\"jwt-\xff\""), "latin1")),
+      "Invalid",
+      "no JSON"
+    ],
     ["a mode that is a number", { auth_mode: 7 }, "Invalid", "auth_mode"],
     ["text that is not JSON", "{secret", "Invalid", "no JSON"],
     ["an empty file", "", "Invalid", "no JSON"]

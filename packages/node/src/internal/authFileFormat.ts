@@ -21,17 +21,24 @@ import * as Crypto from "node:crypto"
 /** @internal */
 export type AuthFile = Readonly<Record<string, unknown>>
 
-/** Undefined for what is no JSON object. @internal */
+/** Undefined for what is no JSON object, and for what is nested deeper than the reference reads. @internal */
 export const parse = (bytes: Uint8Array): AuthFile | undefined => {
   try {
     const text = utf8.decode(bytes)
     JSON.parse(text) // As it stands: marks could make JSON of what is none.
     const json: unknown = JSON.parse(text.replace(STRINGS_AND_NUMBERS, markNumber))
-    return Predicate.isRecord(json) ? json : undefined
+    return Predicate.isRecord(json) && !isDeeper(json, MAX_DEPTH) ? json : undefined
   } catch {
     return undefined // Not with the error: its message quotes the text.
   }
 }
+
+/** Of `serde_json`, by which the reference reads the file. And `JSON.stringify` has no room for any depth. */
+const MAX_DEPTH = 127
+
+const isDeeper = (value: unknown, depth: number): boolean =>
+  typeof value === "object" && value !== null &&
+  (depth === 0 || Object.values(value).some((member) => isDeeper(member, depth - 1)))
 
 /** Strict: what is no UTF-8 would not be written as it was read. */
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
