@@ -115,12 +115,13 @@ export type Outcome =
     readonly code: string | undefined
     readonly task: string | undefined
   }
-  /** No answer, half of one, or none in time. */
-  | { readonly _tag: "Transport" | "Broken" | "Timeout" }
-  /** What must never be: another request's answer, half of one taken as a whole, a request that is not sent. */
+  /** No answer, half of one, or none for as long as the user cared to wait. */
+  | { readonly _tag: "Transport" | "Broken" | "GivenUp" }
+  /** What must never be: another request's answer, half of one taken as a whole, a request that is not sent or hangs. */
   | { readonly _tag: "Wrong"; readonly detail: string }
+  | { readonly _tag: "Timeout" }
 
-const TIMEOUT = "20 seconds"
+const TIMEOUT = "60 seconds"
 
 /** Asks for the echo of `id`, as one of three kinds of request. */
 export const ask = (run: ChaosRun, url: string, id: string, attempt: string): Effect.Effect<Outcome> => {
