@@ -1,4 +1,8 @@
-import { defineConfig, mergeConfig } from "vitest/config"
-import shared from "../../vitest.shared.ts"
+import { defineConfig } from "vitest/config"
+import shared, { leaks } from "../../vitest.shared.ts"
 
-export default mergeConfig(shared, defineConfig({ test: { name: "@agent-identity/hard" } }))
+export default defineConfig({
+  ...shared,
+  // Always here, where the scan itself is tested.
+  test: { ...shared.test, name: "@agent-identity/hard", setupFiles: [leaks] }
+})

@@ -116,11 +116,14 @@ export const make = (
     let replaced = Deferred.unsafeMake<"Replaced" | "Ended">(FiberId.none)
     let renewal: Renewal | undefined
     let pause = MIN_PAUSE_MILLIS
-    /** A clock that is ahead, of whoever registered the task, must not put it off. */
-    const notYoungFrom = (registeredAt: number, now: number) => Math.min(registeredAt, now) + MIN_PAUSE_MILLIS
-    let recoverableFrom = first.registeredAt === undefined
-      ? -Infinity
-      : notYoungFrom(first.registeredAt, yield* Clock.currentTimeMillis)
+    /** No renewal in this time. It is over, too, for a clock that was set back to before it. */
+    let rest: Rest | undefined
+    const restSince = (since: number, millis: number): Rest => ({ since, until: since + millis })
+    const isResting = (now: number) => rest !== undefined && now >= rest.since && now < rest.until
+    if (first.registeredAt !== undefined) {
+      // A clock that is ahead, of whoever registered the task, must not put it off.
+      rest = restSince(Math.min(first.registeredAt, yield* Clock.currentTimeMillis), MIN_PAUSE_MILLIS)
+    }
 
     const become = (next: Either.Either<TaskId, RunTaskError>) => {
       const before = replaced
@@ -150,10 +153,10 @@ export const make = (
                 const now = clock.unsafeCurrentTimeMillis()
                 if (Exit.isSuccess(exit)) {
                   pause = MIN_PAUSE_MILLIS
-                  recoverableFrom = notYoungFrom(exit.value.registeredAt ?? now, now)
+                  rest = restSince(Math.min(exit.value.registeredAt ?? now, now), MIN_PAUSE_MILLIS)
                   become(Either.right(exit.value.taskId))
                 } else {
-                  recoverableFrom = now + pause
+                  rest = restSince(now, pause)
                   pause = Math.min(2 * pause, MAX_PAUSE_MILLIS)
                 }
                 Deferred.unsafeDone(done, Exit.map(exit, (_) => _.taskId))
@@ -202,7 +205,7 @@ export const make = (
       renew,
       recover: (refused) =>
         Effect.clockWith((clock) =>
-          isCurrent(refused) && renewal === undefined && clock.unsafeCurrentTimeMillis() < recoverableFrom
+          isCurrent(refused) && renewal === undefined && isResting(clock.unsafeCurrentTimeMillis())
             ? Effect.succeedNone
             : Effect.catchAllCause(Effect.asSome(renew(refused)), (cause) => {
               // A registration that fails by a defect, too, leaves the request its answer.
@@ -282,6 +285,12 @@ const MIN_PAUSE_MILLIS = 30_000
 const MAX_PAUSE_MILLIS = 600_000
 
 type Failure = RunTaskError | TaskRegistration.TaskRegistrationError
+
+/** From the first of these times to before the second, in milliseconds since the Unix epoch. */
+interface Rest {
+  readonly since: number
+  readonly until: number
+}
 
 interface Renewal {
   readonly done: Deferred.Deferred<TaskId, Failure>

@@ -255,6 +255,20 @@ describe("RunTask.recover", () => {
       assert.deepStrictEqual(yield* run.recover(task("first")), Option.some(task("second")))
     }).pipe(Effect.scoped))
 
+  it.effect("is not put off by a clock that was set back after the task was registered", () =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust("2 hours")
+      yield* Effect.gen(function*() {
+        const run = yield* RunTask.RunTask
+        const recover = (refused: string) => Effect.map(run.recover(task(refused)), Option.getOrUndefined)
+        assert.strictEqual(yield* recover("task-1"), undefined)
+        yield* TestClock.setTime(3_600_000)
+        assert.strictEqual(yield* recover("task-1"), "task-2")
+        // The new one is as young by the new time.
+        assert.strictEqual(yield* recover("task-2"), undefined)
+      }).pipe(Effect.provide(Run))
+    }))
+
   for (
     const [what, ending] of [["has a defect", Effect.die("a defect")], ["interrupts itself", Effect.interrupt]] as const
   ) {
