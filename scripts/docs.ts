@@ -7,7 +7,7 @@
  * - a `text` block after a `sh` block is what that printed; task ids, times and ports are written alike
  * - a program that is shown is one of the numbered examples, which `npm run examples` runs; or a `sh` block runs it, or a
  *   program of the page imports it
- * - any other block fails; so does a link to a file that there is not, or with a title that does not stand in its file
+ * - any other block fails; so does a link to what there is not, and one whose title does not stand in its file
  *
  * The blocks of README.md that are no `ts` are run by `.ci/run` itself.
  *
@@ -105,15 +105,24 @@ const check = (page: Page): void => {
       fail(page, block, `a block of \`${block.language}\` is run by nobody`)
     }
   }
-  for (const [, target, title] of page.prose.matchAll(/\]\(([^)#\s]+)(?:#[^)\s]*)?(?: "([^"]*)")?\)/g)) {
+  for (const [, target, anchor, title] of page.prose.matchAll(/\]\(([^)#\s]*)(?:#([^)\s]*))?(?: "([^"]*)")?\)/g)) {
     if (/^\w+:/.test(target!)) continue
-    const file = join(dirname(page.file), target!)
+    const file = target === "" ? page.file : join(dirname(page.file), target!)
     if (!existsSync(file)) failures.push(`${page.file}: links to ${target}, which there is not`)
-    else if (title !== undefined && !readFileSync(file, "utf8").includes(title)) {
+    else if (anchor !== undefined && !anchors(file).includes(anchor)) {
+      failures.push(`${page.file}: ${file} has no heading for #${anchor}`)
+    } else if (title !== undefined && !readFileSync(file, "utf8").includes(title)) {
       failures.push(`${page.file}: ${target} has no test "${title}"`)
     }
   }
 }
+
+/** As GitHub makes them of headings. */
+const anchors = (file: string): ReadonlyArray<string> =>
+  Array.from(
+    read(file).prose.matchAll(/^#+ (.+)$/gm),
+    ([, heading]) => heading!.toLowerCase().replace(/[^\w\s-]/g, "").replaceAll(" ", "-")
+  )
 
 /** A line of its own in the output, after each block. */
 const MARK = "---- end of block ----"

@@ -1,4 +1,4 @@
-/** A new agent, registered over the wire with a person's bearer token. Keep the key before you register it. */
+/** A new agent, registered over the wire with a person's bearer token. Its key is kept first. */
 import { AgentKey, AgentRegistration, Signing } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
@@ -8,6 +8,8 @@ import { Backend } from "../../examples/backend.ts"
 const program = Effect.gen(function*() {
   const key = yield* AgentKey.generate()
   const { publicKey } = yield* Effect.flatMap(Signing.Signing, (_) => _.importPrivateKey(key))
+  yield* Console.log("to keep   ", AgentKey.toPkcs8(key))
+
   const { register } = yield* AgentRegistration.AgentRegistration
   const agentRuntimeId = yield* register({
     token: Redacted.make("token-of-a-person"),
@@ -20,7 +22,6 @@ const program = Effect.gen(function*() {
     fedramp: false
   })
   yield* Console.log("registered", agentRuntimeId)
-  yield* Console.log("to keep   ", AgentKey.toPkcs8(key))
 })
 
 const Process = AgentRegistration.layer.pipe(
