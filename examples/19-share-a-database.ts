@@ -10,6 +10,8 @@ import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"
 import * as Workers from "./workers.ts"
 
+// ---- The run. ----
+
 /** What `NodeAgentIdentity.layerChatGpt` is made of, with another store. */
 const AgentRun = Run.layerChatGpt.pipe(
   Layer.provide(AgentProvisioning.layer({
@@ -31,6 +33,8 @@ const AgentRun = Run.layerChatGpt.pipe(
   })),
   Layer.provide([NodeSigning.layer, NodeHttpClient.layerUndici])
 )
+
+// ---- The machines. ----
 
 const worker = Effect.gen(function*() {
   const credential = yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current)

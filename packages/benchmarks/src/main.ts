@@ -23,6 +23,7 @@ import { runStart } from "./groups/runStart.ts"
 import { server } from "./groups/server.ts"
 import { verify } from "./groups/verify.ts"
 import * as Harness from "./harness.ts"
+import * as Pages from "./pages.ts"
 import * as Report from "./report.ts"
 
 const GROUPS = [
@@ -84,6 +85,10 @@ const main = Effect.gen(function*() {
     const json = { machine, date: new Date().toISOString(), groups: results }
     Fs.writeFileSync(new URL("results.json", folder), `${JSON.stringify(json, null, 2)}\n`)
     Fs.writeFileSync(new URL("results.svg", folder), Report.chart(results, machine))
+    for (const path of Pages.PATHS) {
+      const page = new URL(`../../../${path}`, folder)
+      Fs.writeFileSync(page, Pages.update(Fs.readFileSync(page, "utf8"), results))
+    }
   }
 
   const { failed, passed } = Harness.count(results.flatMap(({ rows }) => rows), slack)

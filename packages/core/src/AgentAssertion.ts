@@ -84,7 +84,7 @@ export const make = (
 
     const sign = (second: number, taskId: TaskId): Effect.Effect<Assertion, RunTask.RunTaskError> => {
       const timestamp = Timestamp.format(second * 1000)
-      if (timestamp === undefined) return Effect.fail(fail("the clock is outside the years 0000 to 9999"))
+      if (timestamp === undefined) return Effect.fail(fail("the clock is outside the years 0000 to 9999; set it"))
       return Effect.matchEffect(signer.sign(SignedPayload.assertion(form, agentRuntimeId, taskId, timestamp)), {
         onFailure: (error) => Effect.fail(fail(error.message)),
         onSuccess: (signature) => {

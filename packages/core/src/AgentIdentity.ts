@@ -199,7 +199,12 @@ const decodeId = <A>(
   input: string
 ): Effect.Effect<A, AgentIdentityError> =>
   isSecret(String(input))
-    ? Effect.fail(new AgentIdentityError({ reason, detail: "a key or a token stands in the place of an id" }))
+    ? Effect.fail(
+      new AgentIdentityError({
+        reason,
+        detail: "a key or a token stands in the place of an id; the two may be swapped"
+      })
+    )
     : Effect.mapError(
       Schema.decodeUnknown(schema)(input),
       () => new AgentIdentityError({ reason, input: Text.truncate(String(input), 64), detail: idRules[reason] })

@@ -180,13 +180,17 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
         const jose = yield* loadJose
         const text = Redacted.value(token).trim()
         const { alg, kid } = yield* readHeader(text)
-        if (alg !== "RS256") return yield* fail("Algorithm", "its algorithm is not RS256")
-        if (typeof kid !== "string" || kid === "") return yield* fail("MissingKid", "its header names no key (`kid`)")
+        if (alg !== "RS256") return yield* fail("Algorithm", "its algorithm is not RS256; get a token of the issuer")
+        if (typeof kid !== "string" || kid === "") {
+          return yield* fail("MissingKid", "its header names no key (`kid`); get a token of the issuer")
+        }
         const keys = yield* Effect.mapError(
           jwks.find(kid),
           (cause) => new AgentIdentityJwtError({ reason: "KeySetUnavailable", detail: cause.message, cause })
         )
-        if (keys.length === 0) return yield* fail("UnknownKid", "its key (`kid`) is not in the issuer's key set")
+        if (keys.length === 0) {
+          return yield* fail("UnknownKid", "its key (`kid`) is not in the issuer's key set; check the JWKS base URL")
+        }
 
         const now = yield* Clock.currentTimeMillis
         const check = (key: Jwks.Jwk) =>
@@ -321,7 +325,9 @@ const readHeader = (
     : readJson(parts[0]!)
   return Predicate.isRecord(header)
     ? Either.right(header)
-    : Either.left(fail("Malformed", "it is not three parts of base64url with a JSON header, within 16 KiB"))
+    : Either.left(
+      fail("Malformed", "it is not three parts of base64url with a JSON header, within 16 KiB; give the whole token")
+    )
 }
 
 /** `jose` takes padding, white space and spare bits too, so that one signature would have many spellings. */
@@ -383,12 +389,24 @@ const joseError = (error: unknown): AgentIdentityJwtError => {
   const { claim, code, reason } = Predicate.isRecord(error) ? error : {}
   if (code === "ERR_JWT_EXPIRED") return fail("Expired", EXPIRED)
   if (code === "ERR_JWT_CLAIM_VALIDATION_FAILED") {
-    if (claim === "iss") return fail("Issuer", "it is of another issuer (`iss`)")
-    if (claim === "aud") return fail("Audience", "it is for another audience (`aud`)")
-    if (claim === "nbf" && reason === "check_failed") return fail("NotYetValid", "it is not valid yet (`nbf`)")
+    if (claim === "iss") {
+      return fail("Issuer", "it is of another issuer (`iss`); for tokens of your own issuer, name that as `issuer`")
+    }
+    if (claim === "aud") {
+      return fail(
+        "Audience",
+        "it is for another audience (`aud`); for tokens of your own issuer, name that as `audience`"
+      )
+    }
+    if (claim === "nbf" && reason === "check_failed") {
+      return fail("NotYetValid", "it is not valid yet (`nbf`); check this machine's clock")
+    }
     return fail("InvalidClaims", `a claim is missing or of another form: ${String(claim)}`)
   }
   return code === "ERR_JWS_INVALID" || code === "ERR_JWT_INVALID"
-    ? fail("Malformed", "it is no signed JWT")
-    : fail("Signature", "its signature is not of the key that it names")
+    ? fail("Malformed", "it is no signed JWT; give the whole token")
+    : fail(
+      "Signature",
+      "its signature is not of the key that it names; it was changed, or the key set is another issuer's"
+    )
 }

@@ -143,8 +143,9 @@ export const generate = (
 
 const explanations: Record<AgentKeyError["reason"], string> = {
   InvalidBase64: "The agent private key is not standard base64 with padding. Give base64 of its PKCS#8 DER.",
-  InvalidPkcs8: "The agent private key is not PKCS#8 (RFC 5208 or RFC 5958) of an Ed25519 key.",
-  InvalidSshPublicKey: "The agent public key is not an `ssh-ed25519` line without a comment.",
+  InvalidPkcs8:
+    "The agent private key is not PKCS#8 (RFC 5208 or RFC 5958) of an Ed25519 key. Give base64 of its DER, not of its PEM.",
+  InvalidSshPublicKey: "The agent public key is not an `ssh-ed25519` line without a comment. Leave its comment out.",
   EntropyFailed: "No agent key was made: the random source did not give 64 bytes."
 }
 

@@ -183,13 +183,17 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
           new AgentRegistrationError({ ...more, reason, url: url.href, detail, attempts })
         const token = Redacted.value(request.token)
         if (!/^[\x21-\x7e]+$/.test(token)) {
-          return fail("InvalidToken", "the bearer token is empty, or has characters that no header takes")
+          return fail(
+            "InvalidToken",
+            "the bearer token is empty, or has characters that no header takes; give the login's access token"
+          )
         }
         const attempt = Effect.gen(function*() {
           attempts += 1
           const answer = yield* Effect.mapError(
             Registering.post(client, {
               url,
+              advice: "see that the bearer token is a present one, and of somebody who may register agents",
               headers: {
                 authorization: `Bearer ${token}`,
                 ...(request.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
@@ -212,7 +216,9 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
           const json = Text.parseJson(Text.fromUtf8(answer.body) ?? "")
           const id = Predicate.isRecord(json) ? json.agent_runtime_id : undefined
           return yield* Effect.mapError(decodeId(id), () =>
-            fail("InvalidResponse", "the answer has no agent_runtime_id that is allowed", { status: answer.status }))
+            fail("InvalidResponse", "the answer has no agent_runtime_id that is allowed; check the AuthAPI base URL", {
+              status: answer.status
+            }))
         })
         return Registering.retrying(attempt, () =>
           fail("Timeout", "no agent within 75 seconds over all attempts"))

@@ -283,9 +283,14 @@ const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown
         onTimeout: () => fail("Timeout", "no answer within 10 seconds; check the network and the JWKS base URL")
       })
     )
-    if (answer.status !== 200) return yield* fail("Status", `status ${answer.status} instead of 200`, answer.status)
+    if (answer.status !== 200) {
+      return yield* fail("Status", `status ${answer.status} instead of 200; check the JWKS base URL`, answer.status)
+    }
     if (!answer.complete) {
-      return yield* fail("ResponseTooLarge", `the answer is larger than ${Http.MAX_BODY_BYTES} bytes`)
+      return yield* fail(
+        "ResponseTooLarge",
+        `the answer is larger than ${Http.MAX_BODY_BYTES} bytes; check the JWKS base URL`
+      )
     }
     return Text.parseJson(Text.fromUtf8(answer.body) ?? "")
   })

@@ -110,7 +110,11 @@ export const make = (
     const { agentRuntimeId } = yield* AgentIdentity.AgentIdentity
     const { register } = yield* TaskRegistration.TaskRegistration
     const runFork = Runtime.runFork(yield* Effect.runtime())
-    const closed = new RunTaskError({ reason: "Closed", agentRuntimeId, detail: "its scope is closed" })
+    const closed = new RunTaskError({
+      reason: "Closed",
+      agentRuntimeId,
+      detail: "its scope is closed; send requests inside of the run's `Effect.provide`"
+    })
 
     let current: Either.Either<TaskId, RunTaskError> = Either.right(first.taskId)
     let replaced = Deferred.unsafeMake<"Replaced" | "Ended">(FiberId.none)

@@ -211,8 +211,9 @@ const equals = (left: Uint8Array, right: Uint8Array): boolean =>
   left.length === right.length && left.every((byte, index) => byte === right[index])
 
 const explanations: Record<SigningError["reason"], string> = {
-  InvalidPrivateKey: "The agent private key cannot be imported: its seed is not 32 bytes",
-  InvalidPublicKey: "The agent public key is refused: not 32 bytes, not canonical, or not of the prime-order group",
-  PublicKeyMismatch: "The agent private key holds the public key of another key",
-  SignFailed: "The signing implementation failed"
+  InvalidPrivateKey: "The agent private key cannot be imported: its seed is not 32 bytes; take it from AgentKey",
+  InvalidPublicKey:
+    "The agent public key is refused: not 32 bytes, not canonical, or not of the prime-order group; give the key of a pair that was generated",
+  PublicKeyMismatch: "The agent private key holds the public key of another key; give it as it was made",
+  SignFailed: "The signing implementation failed; see that this platform has Ed25519, or use Signing.layer"
 }

@@ -85,9 +85,8 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
   override get message() {
     const attempts = this.attempts === 1 ? "1 attempt" : `${this.attempts} attempts`
     const body = this.body === undefined || this.body === "" ? "" : `: ${this.body}`
-    return `No task for agent ${
-      JSON.stringify(this.agentRuntimeId)
-    } from ${this.url} (${attempts}): ${this.detail}${body}`
+    const from = this.url === "" ? "" : ` from ${this.url} (${attempts})`
+    return `No task for agent ${JSON.stringify(this.agentRuntimeId)}${from}: ${this.detail}${body}`
   }
 }
 
@@ -160,14 +159,14 @@ export const make: Effect.Effect<
       attempts += 1
       const timestamp = Timestamp.format(now)
       if (timestamp === undefined) {
-        return yield* fail("SigningFailed", "the clock is outside the years 0000 to 9999")
+        return yield* fail("SigningFailed", "the clock is outside the years 0000 to 9999; set it")
       }
       const body = yield* Effect.mapError(
         requestBody(signer, agentRuntimeId, timestamp),
         (error) => fail("SigningFailed", error.message)
       )
       const answer = yield* Effect.mapError(
-        Registering.post(client, { url, body, secrets: [body.signature] }),
+        Registering.post(client, { url, body, secrets: [body.signature], advice: ADVICE }),
         (failure) => fail(failure.reason, failure.detail, failure)
       )
       const taskId = yield* Effect.mapError(
@@ -297,7 +296,9 @@ export const readTaskId = (
     const invalid = (detail: string) => Effect.fail({ reason: "InvalidResponse" as const, detail })
     const unsealable = (detail: string) => Effect.fail({ reason: "SealedTaskId" as const, detail })
     const answer = Text.parseJson(Text.fromUtf8(body) ?? "")
-    if (!Predicate.isRecord(answer)) return yield* invalid("the answer is not a JSON object")
+    if (!Predicate.isRecord(answer)) {
+      return yield* invalid("the answer is not a JSON object; check the AuthAPI base URL")
+    }
     const name = MEMBERS.find((member) => Object.hasOwn(answer, member) && answer[member] !== null)
     if (name === undefined) return yield* invalid(`the answer has none of ${MEMBERS.join(", ")}`)
     const value = answer[name]
@@ -324,6 +325,8 @@ const logRegistration = (agentRuntimeId: AgentRuntimeId, taskId: TaskId) =>
     const { count } = yield* Metric.value(registrations)
     yield* Effect.annotateLogs(Effect.logInfo(`Registered task ${count} of this process`), { agentRuntimeId, taskId })
   })
+
+const ADVICE = "check the agent's id, its key, the AuthAPI base URL and this machine's clock"
 
 const MEMBERS = ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"] as const
 

@@ -159,7 +159,7 @@ describe("AgentRegistration", () => {
       assert.include(error.body, "the token <redacted> of ssh-ed25519")
       assert.match(
         error.message,
-        /^No agent from http:\/\/127\.0\.0\.1:\d+\/api\/accounts\/v1\/agent\/register \(1 attempt\): status 403: the token/
+        /^No agent from http:\/\/127\.0\.0\.1:\d+\/api\/accounts\/v1\/agent\/register \(1 attempt\): status 403; see that the bearer token is a present one, and of somebody who may register agents: the token/
       )
       assertClean("an error", shown(error), [Scripted.BEARER])
     }).pipe(Effect.provide(undici)))

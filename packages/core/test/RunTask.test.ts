@@ -419,7 +419,10 @@ describe("the end of a run", () => {
       ))
       assert.strictEqual(Either.getOrThrow(Either.flip(run.current())).reason, "Closed")
       const error = yield* Effect.flip(run.renew(task("task-1")))
-      assert.strictEqual(error.message, "The run of agent \"agent-fake\" sends nothing: its scope is closed")
+      assert.strictEqual(
+        error.message,
+        "The run of agent \"agent-fake\" sends nothing: its scope is closed; send requests inside of the run's `Effect.provide`"
+      )
       assert.strictEqual((yield* registrations.calls).length, 1)
     }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
 

@@ -237,10 +237,10 @@ describe("TaskRegistration errors", () => {
       yield* server.script(drop, 3)
       const error = yield* Effect.flip(driven(register))
       assert.strictEqual(
-        error.message.replace(/\d{4,5}/, "PORT").replace(/ \(\w+\)$/, ""),
+        error.message.replace(/\d{4,5}/, "PORT").replace(/ \(\w+\)/, ""),
         "No task for agent \"agent/1 ü\" from " +
           "http://127.0.0.1:PORT/api/accounts/v1/agent/agent%2F1%20%C3%BC/task/register (3 attempts): " +
-          "the request could not be sent or was not answered"
+          "the request could not be sent or was not answered; check the network and the base URL"
       )
       assert.isTrue(error.retryable)
     }).pipe(Effect.provide(over(transports[0]![1]))))

@@ -119,22 +119,26 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     const [text, exitCode] = yield* Effect.zip(output, child.exitCode).pipe(
       Effect.timeoutFail({
         duration: timeout,
-        onTimeout: () => fail("Timeout", `did not end within ${Duration.format(timeout)}`)
+        onTimeout: () =>
+          fail(
+            "Timeout",
+            `did not end within ${Duration.format(timeout)}; see that it asks nothing, or set a longer \`timeout\``
+          )
       }),
       // Not with SIGTERM, which it may ignore.
       Effect.onError(() => Effect.ignore(child.kill("SIGKILL")))
     )
-    if (exitCode !== 0) return yield* fail("Failed", `ended with exit code ${exitCode}`)
+    if (exitCode !== 0) return yield* fail("Failed", `ended with exit code ${exitCode}; run it by hand to see why`)
     const token = text.trim()
     return /^[\x21-\x7e]+$/.test(token) && token.length <= MAX_OUTPUT_CHARACTERS
       ? Redacted.make(token)
-      : yield* fail("NoToken", "printed no token: one line of visible ASCII")
+      : yield* fail("NoToken", "printed no token; it has to print one line of visible ASCII and nothing else")
   }).pipe(
     Effect.scoped,
     Effect.provide(NodeContext.layer),
     Effect.catchTags({
-      BadArgument: () => fail("CannotRun", "cannot be run"),
-      SystemError: (error) => fail("CannotRun", `cannot be run (${error.reason})`)
+      BadArgument: () => fail("CannotRun", "cannot be run; name a program that there is"),
+      SystemError: (error) => fail("CannotRun", `cannot be run (${error.reason}); name a program that there is`)
     })
   )
 }

@@ -170,7 +170,7 @@ export const make = (
       if (isOurs(error.cause) || error.reason === "OpenTimeout") return error
       const refusal = dial?.refusal
       const cause = refusal === undefined
-        ? fail("Transport", `the connection failed${codeOf(error.cause)}`)
+        ? fail("Transport", `the connection failed${codeOf(error.cause)}; check the network and the URL`)
         : refusal.status === 403 && Refusal.isAgentDeleted(refusal.json)
         ? fail("AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it", refusal.status)
         : fail("Refused", `the server answered the handshake with status ${refusal.status}`, refusal.status)

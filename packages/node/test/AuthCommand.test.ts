@@ -41,7 +41,10 @@ describe("AuthCommand", () => {
         `const fs = require("fs"); fs.appendFileSync(${JSON.stringify(file)}, "x");` +
           `if (fs.readFileSync(${JSON.stringify(file)}).length < 2) process.exit(3); console.log("token")`
       ))
-      assert.strictEqual((yield* Effect.flip(token)).message, `"${process.execPath}" ended with exit code 3`)
+      assert.strictEqual(
+        (yield* Effect.flip(token)).message,
+        `"${process.execPath}" ended with exit code 3; run it by hand to see why`
+      )
       assert.strictEqual(Redacted.value(yield* token), "token")
     }).pipe(Effect.provide(NodeContext.layer)))
 
@@ -67,7 +70,10 @@ describe("AuthCommand", () => {
       const error = yield* Effect.flip(
         Effect.flatten(AuthCommand.make({ ...node("setTimeout(() => {}, 60000)"), timeout: "300 millis" }))
       )
-      assert.strictEqual(error.message, `"${process.execPath}" did not end within 300ms`)
+      assert.strictEqual(
+        error.message,
+        `"${process.execPath}" did not end within 300ms; see that it asks nothing, or set a longer \`timeout\``
+      )
     }))
 
   it.live("ends a command that ignores being told to end", () =>

@@ -268,7 +268,10 @@ describe("ProviderSocket", () => {
         assert.strictEqual((yield* failure(url)).reason, "AgentDeleted")
         assert.strictEqual(handshakes.length, 3)
         const nobody = yield* failure("ws://127.0.0.1:1/")
-        assert.strictEqual(nobody.message, "No WebSocket to ws://127.0.0.1:1/: the connection failed (ECONNREFUSED)")
+        assert.strictEqual(
+          nobody.message,
+          "No WebSocket to ws://127.0.0.1:1/: the connection failed (ECONNREFUSED); check the network and the URL"
+        )
         assert.strictEqual((yield* failure("http://[")).reason, "Transport")
         for (
           const hidden of [

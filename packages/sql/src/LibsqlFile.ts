@@ -154,7 +154,9 @@ const open = (options: Options): Effect.Effect<Libsql.Client, LibsqlFileError, S
     const stat = yield* attempt(() => Fs.statSync(file))
     // SQLite finds the log of a file by its name: under two names it would be two databases in one file.
     if (!stat.isFile() || stat.nlink > 1) {
-      const detail = stat.isFile() ? "it has a second name, a hard link" : "it is not a file"
+      const detail = stat.isFile()
+        ? "it has a second name, a hard link; remove one of them"
+        : "it is not a file; name one"
       return yield* new LibsqlFileError({ reason: "Unusable", file: options.file, detail })
     }
     yield* lock(`${file}.lock`, attempt)
@@ -214,5 +216,9 @@ const failure = (file: string, cause: unknown): LibsqlFileError => {
       detail:
         "it is in use. A file is for one server process; several of them can share PostgreSQL, with Postgres.layer"
     })
-    : new LibsqlFileError({ reason: "Unusable", file, detail: code ?? "it cannot be opened" })
+    : new LibsqlFileError({
+      reason: "Unusable",
+      file,
+      detail: `${code ?? "it cannot be opened"}; see that its folder is there, and that you may write both`
+    })
 }

@@ -57,6 +57,8 @@ const otherProgram = (file: string) =>
     (client) => Effect.sync(() => client.close())
   )
 
+const ADVICE = "; see that its folder is there, and that you may write both"
+
 describe("LibsqlFile", () => {
   it.scopedLive("is for one process; a second one hears what to do, at once", () =>
     Effect.gen(function*() {
@@ -167,7 +169,7 @@ describe("LibsqlFile", () => {
           "Unusable ENOTDIR",
           "Unusable ENOENT",
           "Unusable ENOENT"
-        ]
+        ].map((said) => said + (said.endsWith("file") ? "; name one" : ADVICE))
       )
       assert.strictEqual(Fs.readFileSync(file, "utf8").length, 3200)
     }))

@@ -262,6 +262,6 @@ export const transportDetail = (error: HttpClientError.HttpClientError): string 
   const cause = Predicate.hasProperty(error.cause, "cause") ? error.cause.cause ?? error.cause : error.cause
   const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? ` (${cause.code})` : ""
   return error._tag === "RequestError"
-    ? `the request could not be sent or was not answered${code}`
-    : `the answer broke off${code}`
+    ? `the request could not be sent or was not answered${code}; check the network and the base URL`
+    : `the answer broke off${code}; try again later`
 }

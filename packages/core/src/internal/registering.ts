@@ -25,12 +25,14 @@ export interface Post {
   readonly body: unknown
   /** What an excerpt of the answer must not show. */
   readonly secrets: ReadonlyArray<string>
+  /** What to do about a refusal. */
+  readonly advice: string
 }
 
 /** Sends it once; the answer is one of 2xx, whole. @internal */
 export const post = (
   client: HttpClient.HttpClient,
-  { body, headers, secrets, url }: Post
+  { advice, body, headers, secrets, url }: Post
 ): Effect.Effect<Http.Answer, Failure> =>
   Effect.gen(function*() {
     const answer = yield* Http.send(
@@ -57,15 +59,17 @@ export const post = (
       if (status === 403 && Refusal.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
         return yield* fail("AgentDeleted", "the agent has been deleted; make a new agent")
       }
-      if (status < 400) return yield* fail("Status", `status ${status}, a redirect, and none is followed`)
+      if (status < 400) {
+        return yield* fail("Status", `status ${status}, a redirect, and none is followed; check the AuthAPI base URL`)
+      }
       return yield* (retryAfterMillis ?? 0) > Retry.MAX_RETRY_AFTER_MILLIS && isRetryableStatus(status)
         ? fail("Throttled", `status ${status}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`)
-        : fail("Status", `status ${status}`)
+        : fail("Status", `status ${status}; ${isRetryableStatus(status) ? "try again later" : advice}`)
     }
     if (!answer.complete) {
       return yield* Effect.fail<Failure>({
         reason: "ResponseTooLarge",
-        detail: `the answer is larger than ${Http.MAX_BODY_BYTES} bytes`
+        detail: `the answer is larger than ${Http.MAX_BODY_BYTES} bytes; check the AuthAPI base URL`
       })
     }
     return answer
