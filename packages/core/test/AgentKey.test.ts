@@ -193,6 +193,21 @@ describe("fromPkcs8", () => {
   })
 })
 
+describe("AgentKeyError", () => {
+  const says: Record<AgentKey.AgentKeyError["reason"], string> = {
+    InvalidBase64: "private key is not standard base64 with padding",
+    InvalidPkcs8: "private key is not PKCS#8 (RFC 5208 or RFC 5958) of an Ed25519 key",
+    InvalidSshPublicKey: "public key is not an `ssh-ed25519` line",
+    EntropyFailed: "random source did not give 64 bytes"
+  }
+  for (const [reason, text] of Object.entries(says)) {
+    it(`${reason} says that the ${text}`, () => {
+      const error = new AgentKey.AgentKeyError({ reason: reason as AgentKey.AgentKeyError["reason"] })
+      assert.include(error.message, text)
+    })
+  }
+})
+
 describe("toPkcs8", () => {
   it("writes version 1 whichever version was read", () => {
     for (const text of [vector.pkcs8V1, vector.pkcs8V2]) {

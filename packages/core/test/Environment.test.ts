@@ -254,6 +254,70 @@ describe("custom", () => {
   })
 })
 
+describe("fromOverrides", () => {
+  const base = "https://chatgpt-staging.com/backend-api"
+  const own = {
+    authApi: "http://127.0.0.1:1/api",
+    jwksBase: "http://127.0.0.1:2/backend-api",
+    providers: ["http://127.0.0.1:3/v1"],
+    bearerOnly: ["/telemetry"]
+  }
+  const asText = ({ authApi, bearerOnly, jwks, name, providers }: Environment.Environment) => ({
+    name,
+    authApi: authApi.href,
+    jwks: jwks.href,
+    providers: providers.map(String),
+    bearerOnly
+  })
+  const overridden = (overrides: Environment.Overrides, chatGptBase = base) =>
+    Either.map(Environment.fromOverrides(chatGptBase, { loopbackHttp: true, ...overrides }), asText)
+
+  it("is the known base where nothing is replaced", () => {
+    assert.deepStrictEqual(Either.getOrThrow(overridden({})), asText(known(base)))
+    assert.deepStrictEqual(known(base).bearerOnly, ["/analytics-events"])
+  })
+
+  const replaced: ReadonlyArray<readonly [Environment.Overrides, Partial<ReturnType<typeof asText>>]> = [
+    [{ authApi: own.authApi }, { name: "Custom", authApi: own.authApi }],
+    [{ jwksBase: own.jwksBase }, { name: "Custom", jwks: `${own.jwksBase}/wham/agent-identities/jwks` }],
+    [{ providers: own.providers }, { name: "Custom", providers: own.providers }],
+    [{ bearerOnly: own.bearerOnly }, { bearerOnly: own.bearerOnly }]
+  ]
+  for (const [overrides, changed] of replaced) {
+    it(`replaces ${Object.keys(overrides)} and keeps the rest`, () => {
+      assert.deepStrictEqual(Either.getOrThrow(overridden(overrides)), { ...asText(known(base)), ...changed })
+      const name = Object.keys(overrides)[0] as keyof typeof own
+      if (name === "bearerOnly") return
+      for (const loopbackHttp of [false, undefined]) {
+        assert.strictEqual(refusal(overridden({ ...overrides, loopbackHttp })).reason, "InvalidBase")
+      }
+    })
+  }
+
+  it("needs the ChatGPT base unless all others are named", () => {
+    const { bearerOnly, ...bases } = own
+    for (const missing of ["authApi", "jwksBase", "providers"] as const) {
+      const error = refusal(overridden({ ...bases, [missing]: undefined }, "https://gateway.example"))
+      assert.strictEqual(error.reason, "UnsupportedBase", missing)
+    }
+    for (const overrides of [bases, own]) {
+      assert.deepStrictEqual(
+        Either.getOrThrow(overridden(overrides, "https://gateway.example")),
+        asText(Either.getOrThrow(custom({ ...overrides, loopbackHttp: true })))
+      )
+    }
+    assert.deepStrictEqual(Either.getOrThrow(overridden(own)).bearerOnly, bearerOnly)
+  })
+
+  it("refuses a provider base at or below the AuthAPI that is kept, or the key set", () => {
+    for (
+      const provider of ["https://auth.api.openai.org/api/accounts/v1", `${base}/wham/agent-identities/jwks`]
+    ) {
+      assert.strictEqual(refusal(overridden({ providers: [provider] })).reason, "InvalidBase", provider)
+    }
+  })
+})
+
 describe("jwksUrl", () => {
   const cases: ReadonlyArray<readonly [base: string, jwks: string]> = [
     ["https://a.example", "https://a.example/agent-identities/jwks"],
@@ -487,6 +551,28 @@ describe("isFirstParty", () => {
       assert.strictEqual(at("https://chatgpt.com/backend-api/codex"), "Ambiguous")
       assert.strictEqual(at("https://chatgpt.com/backend-api/other"), "Foreign")
       assert.strictEqual(at("https://chatgpt.com.evil.example/backend-api/codex"), "Foreign")
+    })
+  }
+
+  const bearerOnly: ReadonlyArray<readonly [ReadonlyArray<string> | undefined, yes: string, no: string]> = [
+    [undefined, "/analytics-events", "/events"],
+    [["/telemetry", "a/b"], "/telemetry", "/analytics-events"],
+    [["/telemetry", "a/b"], "/a/b", "/a"]
+  ]
+  for (const [paths, yes, no] of bearerOnly) {
+    it(`takes bearer tokens only at ${yes} of each provider base and below it, where ${paths ?? "nothing"} is named`, () => {
+      const environment = Either.getOrThrow(
+        custom({ providers: ["https://models.example/v1/", "https://b.example"], bearerOnly: paths })
+      )
+      const at = (url: string) => Environment.classify(environment, new URL(url))
+      for (const base of ["https://models.example/v1", "https://b.example"]) {
+        for (const below of ["", "/", "/x", "?x", "%2Fx", ";x"]) {
+          assert.strictEqual(at(base + yes + below), "BearerOnly", base + yes + below)
+        }
+        assert.strictEqual(at(base + yes.toUpperCase()), "BearerOnly")
+        for (const other of ["", no, `${yes}x`, `/x${yes}`]) assert.strictEqual(at(base + other), "FirstParty", other)
+      }
+      assert.strictEqual(at(`https://models.example${yes}`), "Foreign")
     })
   }
 
