@@ -87,7 +87,8 @@ describe("fromChatGptBase", () => {
     it(`refuses ${base}, and lists what it accepts`, () => {
       const error = refusal(Environment.fromChatGptBase(base))
       assert.strictEqual(error.reason, "UnsupportedBase")
-      assert.include(error.message, JSON.stringify(base))
+      assert.include(error.message, `${JSON.stringify(base)} is no known ChatGPT base URL.`)
+      assert.include(error.message, "https://chatgpt.com, https://chatgpt.com/backend-api")
       for (const [accepted] of rows) assert.include(error.message, accepted)
     })
   }
@@ -159,6 +160,25 @@ describe("fromChatGptBase", () => {
     })
   }
 
+  const inputs: ReadonlyArray<readonly [base: string, input: string]> = [
+    ["", ""],
+    ["https://x.example/y", "https://x.example/y"],
+    ["http://x.example/y", "http://x.example/y"],
+    [" HTTPS://x.example", " HTTPS://x.example"],
+    ["https://user:password@x.example/y?a#b", "x.example/y"],
+    ["https://x.example/y#a", "https://x.example/y"],
+    ["x.example/y", "a value that is no URL"],
+    ["sk-https://x.example", "a value that is no URL"],
+    ["sk https://x.example", "a value that is no URL"]
+  ]
+  for (const [base, input] of inputs) {
+    it(`shows ${JSON.stringify(base)} as ${JSON.stringify(input)}`, () => {
+      const error = refusal(Environment.fromChatGptBase(base))
+      assert.strictEqual(error.input, input)
+      assert.match(error.message, /^"(.*)" is (no known ChatGPT base|refused as a base) URL\. /)
+    })
+  }
+
   it("quotes no more of a long base than it takes to recognise it", () => {
     assert.isAtMost(refusal(Environment.fromChatGptBase(`https://${"x".repeat(9999)}`)).input.length, 131)
   })
@@ -181,6 +201,7 @@ describe("custom", () => {
   const loopback = [
     "http://127.0.0.1:8080/x",
     "http://127.9.9.9",
+    "http://127.10.20.30",
     "http://localhost:1",
     "http://[::1]:8080/x",
     "http://LOCALHOST"
@@ -244,11 +265,9 @@ describe("custom", () => {
         "https://issuer.example/agent-identities/jwks"
       ]
     ) {
-      assert.strictEqual(
-        refusal(custom({ providers: ["https://models.example", provider] })).reason,
-        "InvalidBase",
-        provider
-      )
+      const error = refusal(custom({ providers: ["https://models.example", provider] }))
+      assert.strictEqual(error.reason, "InvalidBase", provider)
+      assert.include(error.message, "does not lie at or below the AuthAPI base or a key set")
     }
     assert.isTrue(Either.isRight(custom({ providers: ["https://agents.example/api", "https://issuer.example"] })))
   })
@@ -386,6 +405,10 @@ describe("registration URLs", () => {
     for (const id of ["", ".", "..", "\ud800", "a\udfff"]) {
       const url = Environment.taskRegistrationUrl(environments[0]!, id as AgentRuntimeId.AgentRuntimeId)
       assert.strictEqual(refusal(url).reason, "InvalidId", JSON.stringify(id))
+      assert.strictEqual(
+        refusal(url).message,
+        `${JSON.stringify(id)} makes no URL that stays below its base. Give the agent runtime id as it was issued.`
+      )
     }
     assert.isAtMost(
       refusal(
@@ -544,7 +567,44 @@ describe("isFirstParty", () => {
     }
   }
 
-  const ambiguous = ["//x", "/a//b", "/..%2fx", "/%2e%2e%2fx", "/..;/x", "/a%5C..%5Cx", "/%", "/%zz", "/%ff", "//"]
+  it("is foreign with user information, wherever it is", () => {
+    for (const user of ["user", "user:password", ":password"]) {
+      for (const path of ["backend-api/codex", "backend-api/codex//", "other"]) {
+        assert.strictEqual(Environment.classify(chatGpt, new URL(`https://${user}@chatgpt.com/${path}`)), "Foreign")
+      }
+    }
+  })
+
+  it("is ambiguous below any of several bases, but not at the path of another origin's", () => {
+    const at = (url: string) => Environment.classify(own, new URL(url))
+    for (const url of ["https://a.example/api//x", "https://b.example//"]) assert.strictEqual(at(url), "Ambiguous", url)
+    assert.strictEqual(at("https://c.example:8443/api//x"), "Foreign")
+  })
+
+  it("is nothing of what a base or a path that cannot be read might mean", () => {
+    const base = new URL("https://models.example/a//b")
+    const [below, beside] = [new URL("https://models.example/a//b/c"), new URL("https://models.example/x")]
+    const unreadable = { ...known("https://chatgpt.com"), providers: [base] }
+    assert.strictEqual(Environment.classify(unreadable, below), "Ambiguous")
+    assert.strictEqual(Environment.classify(unreadable, beside), "Foreign")
+    assert.isTrue(Environment.isFirstParty({ ...unreadable, providers: [beside], authApi: base }, beside))
+    assert.isTrue(Environment.isFirstParty({ ...unreadable, providers: [beside], bearerOnly: ["/y//z"] }, beside))
+  })
+
+  const ambiguous = [
+    "//x",
+    "/a//b",
+    "/..%2fx",
+    "/%2e%2e%2fx",
+    "/..;/x",
+    "/.;/x",
+    "/a%2F./x",
+    "/a%5C..%5Cx",
+    "/%",
+    "/%zz",
+    "/%ff",
+    "//"
+  ]
   for (const path of ambiguous) {
     it(`leaves no doubt unsaid: ${path} below a provider base is ambiguous, elsewhere it is foreign`, () => {
       const at = (base: string) => Environment.classify(chatGpt, new URL(base + path))
