@@ -175,7 +175,6 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
                 algorithms: ["RS256"],
                 issuer,
                 audience,
-                requiredClaims: ["iss", "aud", "iat", "exp"],
                 clockTolerance: LEEWAY,
                 currentDate: new Date(now)
               }),
@@ -241,10 +240,8 @@ const EXPIRED = "it has expired (`exp`); get a new one"
 
 const fail = (reason: AgentIdentityJwtError["reason"], detail: string) => new AgentIdentityJwtError({ reason, detail })
 
-const readJson = (part: string): unknown => {
-  const bytes = Base64.decodeUrl(part)
-  return bytes === undefined ? undefined : Text.parseJson(Text.fromUtf8(bytes) ?? "")
-}
+/** Of a part that is base64url. */
+const readJson = (part: string): unknown => Text.parseJson(Text.fromUtf8(Base64.decodeUrl(part)!) ?? "")
 
 const readHeader = (
   text: string
@@ -289,7 +286,9 @@ const readClaims = (
   Either.mapBoth(decodeClaims(payload), {
     // The error's own text quotes what was given.
     onLeft: (error) => {
-      const names = new Set(ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => String(path[0] ?? "")))
+      const names = new Set(
+        ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path }) => String(path[0] ?? "the payload"))
+      )
       return fail("InvalidClaims", `claims are missing or of another form: ${Array.from(names).join(", ")}`)
     },
     onRight: (claims) => ({

@@ -149,6 +149,7 @@ const malformed = (name: string, token: string | Effect.Effect<string>): Refused
   name,
   token: typeof token === "string" ? Effect.succeed(token) : token,
   reason: "Malformed",
+  says: ["not three parts of base64url with a JSON header, within 16 KiB"],
   asked: false
 })
 
@@ -223,6 +224,10 @@ const refused: ReadonlyArray<Refused> = [
   malformed("a header that is not base64url", edited(([, ...rest]) => [`+${SECRET}/`, ...rest])),
   malformed("a padded header", edited(([header, ...rest]) => [`${header}=`, ...rest])),
   malformed("a header that is not JSON", edited(([, ...rest]) => [Buffer.from(SECRET).toString("base64url"), ...rest])),
+  malformed(
+    "a header that is no UTF-8",
+    edited(([, ...rest]) => [Buffer.from([0x22, 0xff]).toString("base64url"), ...rest])
+  ),
   malformed("null for a header", edited(([, ...rest]) => [base64Url(null), ...rest])),
   malformed("an array for a header", edited(([, ...rest]) => [base64Url([{ alg: "RS256", kid: "first" }]), ...rest])),
   malformed("a string for a header", edited(([, ...rest]) => [base64Url("RS256"), ...rest])),
@@ -261,12 +266,14 @@ const refused: ReadonlyArray<Refused> = [
     name: `${JSON.stringify(kid) ?? "nothing"} for a kid`,
     token: mint(first, {}, { kid }),
     reason: "MissingKid",
+    says: ["names no key (`kid`)"],
     asked: false
   })),
   ...["third", "First", "first ", "__proto__", "constructor", SECRET].map((kid): Refused => ({
     name: `the kid ${JSON.stringify(kid)}`,
     token: mint(first, {}, { kid }),
-    reason: "UnknownKid"
+    reason: "UnknownKid",
+    says: ["(`kid`) is not in the issuer's key set"]
   })),
 
   signature("the kid of another key", mint(second, {}, { kid: "first" })),
@@ -306,7 +313,13 @@ const refused: ReadonlyArray<Refused> = [
     )
   ),
 
-  { name: "an array for a payload", token: sign([goodClaims], first), reason: "Malformed" },
+  { name: "an array for a payload", token: sign([goodClaims], first), reason: "Malformed", says: ["no signed JWT"] },
+  {
+    name: "a critical header member that is no list",
+    token: edited(([, ...rest]) => [base64Url({ alg: "RS256", kid: "first", crit: "exp" }), ...rest]),
+    reason: "Malformed",
+    says: ["no signed JWT"]
+  },
   { name: "a string for a payload", token: sign(SECRET, first), reason: "Malformed" },
   { name: "null for a payload", token: sign(null, first), reason: "Malformed" },
   { name: "no JSON for a payload", token: sign(Buffer.from(SECRET), first), reason: "Malformed" },
@@ -598,6 +611,15 @@ describe("decodeUnverified", () => {
     }
   })
 
+  it("looks at 16 KiB, and at not a character more", () => {
+    const token = unsigned({ alg: "none" }, goodClaims, "")
+    // Base64 has no such length.
+    const rest = 16 * 1024 - token.length
+    assert.notStrictEqual(rest % 4, 1)
+    assert.isTrue(Either.isRight(decode(token + "A".repeat(rest))))
+    for (const more of [1, 2, 3]) assert.isTrue(Either.isLeft(decode(token + "A".repeat(rest + more))))
+  })
+
   const broken: ReadonlyArray<
     readonly [name: string, token: string, reason: AgentIdentityJwt.AgentIdentityJwtError["reason"], says?: string]
   > = [
@@ -611,8 +633,14 @@ describe("decodeUnverified", () => {
     ["a payload that is no base64url", `${base64Url({})}.+${SECRET}.c2ln`, "Malformed"],
     ["a signature that is no base64url", unsigned({}, goodClaims, "c2ln="), "Malformed"],
     ["a payload that is no JSON", `${base64Url({})}.${NO_JSON}.c2ln`, "InvalidClaims"],
-    ["an array for a payload", unsigned({}, [goodClaims]), "InvalidClaims"],
-    ["null for a payload", unsigned({}, null), "InvalidClaims"],
+    ["an array for a payload", unsigned({}, [goodClaims]), "InvalidClaims", "of another form: the payload"],
+    ["null for a payload", unsigned({}, null), "InvalidClaims", "of another form: the payload"],
+    [
+      "two claims that are wrong",
+      unsigned({}, claimsWith({ account_id: undefined, plan_type: 7 })),
+      "InvalidClaims",
+      "account_id, plan_type"
+    ],
     ["an audience in an array", unsigned({}, claimsWith({ aud: ["codex-app-server"] })), "InvalidClaims", "aud"],
     ...[...REQUIRED, "iss", "aud"].map((claim) =>
       [`${claim} left out`, unsigned({}, claimsWith({ [claim]: undefined })), "InvalidClaims", claim] as const

@@ -138,6 +138,18 @@ describe("fromPkcs8", () => {
       privateKey,
       `a083000104${element("30", "00".repeat(256))}`
     ),
+    "a length of three bytes that reads as one": key(
+      v2,
+      ed25519,
+      privateKey,
+      `a08380${element("30", "00".repeat(126))}`
+    ),
+    "a length of four bytes that reads as two": key(
+      v2,
+      ed25519,
+      privateKey,
+      `a0840100${element("30", "00".repeat(253))}`
+    ),
     "attributes that end inside their length": key(v2, ed25519, privateKey, "a082"),
     "attributes that are nothing but a length of three bytes": key(v2, ed25519, privateKey, "a0830000"),
     "attributes that are none": key(v2, ed25519, privateKey, element("a0", "0500"), publicElement),
