@@ -56,7 +56,7 @@ const mutants = {
 }
 
 // One worker for all mutants, ten times faster: what is in `node_modules` it loads once, and what is ours anew for each
-// file, as for any isolated project.
+// file, as for any isolated project. The class is that of vitest's own pool.
 Tinypool.prototype.recycleWorkers = () => Promise.resolve()
 
 export default defineConfig({ test: { projects: [mutants], isolate: false, reporters: [failureToLoad] } })
