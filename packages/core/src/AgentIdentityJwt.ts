@@ -200,7 +200,6 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
                 algorithms: ["RS256"],
                 issuer,
                 audience,
-                requiredClaims: ["iss", "aud", "iat", "exp"],
                 clockTolerance: LEEWAY,
                 currentDate: new Date(now)
               }),
@@ -309,10 +308,8 @@ const EXPIRED = "it has expired (`exp`); get a new one"
 
 const fail = (reason: AgentIdentityJwtError["reason"], detail: string) => new AgentIdentityJwtError({ reason, detail })
 
-const readJson = (part: string): unknown => {
-  const bytes = Base64.decodeUrl(part)
-  return bytes === undefined ? undefined : Text.parseJson(Text.fromUtf8(bytes) ?? "")
-}
+/** Of a part that is base64url. */
+const readJson = (part: string): unknown => Text.parseJson(Text.fromUtf8(Base64.decodeUrl(part)!) ?? "")
 
 const readPayload = (text: string): unknown => readJson(text.split(".")[1]!)
 
@@ -382,7 +379,7 @@ const readClaims = (
 const wrongMembers = (issue: ParseResult.ParseIssue): ReadonlyArray<string> =>
   issue._tag === "Composite"
     ? Array.ensure(issue.issues).flatMap((part) => part._tag === "Pointer" ? Array.ensure(part.path).map(String) : [])
-    : []
+    : ["the payload"]
 
 /** By `jose`'s codes and claim names; its errors hold the payload. */
 const joseError = (error: unknown): AgentIdentityJwtError => {

@@ -151,7 +151,7 @@ const explanations: Record<AgentKeyError["reason"], string> = {
 
 const refuse = (reason: AgentKeyError["reason"]) => Either.left(new AgentKeyError({ reason }))
 
-const bytes = (hex: string): Uint8Array => Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16))
+const bytes = (hex: string): Uint8Array => Uint8Array.from(hex.match(/../g)!, (byte) => Number.parseInt(byte, 16))
 
 const concat = (left: Uint8Array, right: Uint8Array): Uint8Array => {
   const whole = new Uint8Array(left.length + right.length)
@@ -184,7 +184,6 @@ const readDer = (der: Uint8Array): AgentKey | undefined => {
   at += ED25519_SEED.length
   const seed = der.slice(at, at + 32)
   at += 32
-  if (at > body.end) return undefined
   const attributes = readElement(der, at, 0xa0)
   if (attributes !== undefined) {
     for (at = attributes.start; at < attributes.end;) {
@@ -211,18 +210,15 @@ const readElement = (
   at: number,
   tag: number
 ): { readonly start: number; readonly end: number } | undefined => {
-  const first = der[at + 1]
-  if (der[at] !== tag || first === undefined) return undefined
-  let start = at + 2
-  let length = first
-  if (first >= 0x80) {
-    // The long form: two bytes are more than any key of ours needs, and DER wants the shortest.
-    const count = first - 0x80
-    if (count < 1 || count > 2 || start + count > der.length) return undefined
-    length = 0
-    for (let index = 0; index < count; index++) length = length * 256 + der[start + index]!
-    if (length < (count === 1 ? 0x80 : 0x100)) return undefined
-    start += count
-  }
-  return start + length <= der.length ? { start, end: start + length } : undefined
+  // A byte that is not there makes no length, and what has no length ends nowhere.
+  const [first = NaN, second = NaN, third = NaN] = der.subarray(at + 1, at + 4)
+  // The long form: two bytes are more than any key of ours needs, and DER wants the shortest.
+  const [start, length] = first < 0x80
+    ? [at + 2, first]
+    : first === 0x81 && second >= 0x80
+    ? [at + 3, second]
+    : first === 0x82 && second > 0
+    ? [at + 4, second * 256 + third]
+    : [at, NaN]
+  return der[at] === tag && start + length <= der.length ? { start, end: start + length } : undefined
 }

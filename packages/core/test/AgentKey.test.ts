@@ -56,6 +56,13 @@ describe("fromPkcs8", () => {
       base64(key(v2, ed25519, privateKey, element("a0", element("30", "00".repeat(150))))),
       seed
     ],
+    ...[0x7f, 0x80, 0xff, 0x100].map((length) =>
+      [
+        `an attribute of exactly ${length} bytes`,
+        base64(key(v2, ed25519, privateKey, element("a0", element("30", "00".repeat(length))), publicElement)),
+        `${seed} ${publicKey}`
+      ] as const
+    ),
     [
       "attributes of more than 255 bytes",
       base64(key(v2, ed25519, privateKey, element("a0", element("30", "00".repeat(999))), publicElement)),
@@ -116,6 +123,9 @@ describe("fromPkcs8", () => {
     "a length in a form longer than it needs": `30812e${v1}${ed25519}${privateKey}`,
     "a length in a still longer form": `3082002e${v1}${ed25519}${privateKey}`,
     "an indefinite length": `3080${v1}${ed25519}${privateKey}0000`,
+    "an indefinite length in front of 128 bytes": `3080${v2}${ed25519}${privateKey}${
+      element("a0", element("30", "00".repeat(78)))
+    }`,
     "an inner length that lies": key(v1, ed25519, `04220421${seed}`),
     "a public key of 31 bytes": key(v2, ed25519, privateKey, `812000${publicKey.slice(2)}`),
     "a public key of 33 bytes": key(v2, ed25519, privateKey, `812200${publicKey}00`),
@@ -128,6 +138,20 @@ describe("fromPkcs8", () => {
       privateKey,
       `a083000104${element("30", "00".repeat(256))}`
     ),
+    "a length of three bytes that reads as one": key(
+      v2,
+      ed25519,
+      privateKey,
+      `a08380${element("30", "00".repeat(126))}`
+    ),
+    "a length of four bytes that reads as two": key(
+      v2,
+      ed25519,
+      privateKey,
+      `a0840100${element("30", "00".repeat(253))}`
+    ),
+    "attributes that end inside their length": key(v2, ed25519, privateKey, "a082"),
+    "attributes that are nothing but a length of three bytes": key(v2, ed25519, privateKey, "a0830000"),
     "attributes that are none": key(v2, ed25519, privateKey, element("a0", "0500"), publicElement),
     "attributes that end inside an attribute": key(v2, ed25519, privateKey, `a005${attribute}`, publicElement),
     "attributes that go on behind the end": key(v2, ed25519, privateKey, "a07f", attribute)
@@ -193,6 +217,21 @@ describe("fromPkcs8", () => {
   })
 })
 
+describe("AgentKeyError", () => {
+  const says: Record<AgentKey.AgentKeyError["reason"], string> = {
+    InvalidBase64: "private key is not standard base64 with padding",
+    InvalidPkcs8: "private key is not PKCS#8 (RFC 5208 or RFC 5958) of an Ed25519 key",
+    InvalidSshPublicKey: "public key is not an `ssh-ed25519` line",
+    EntropyFailed: "random source did not give 64 bytes"
+  }
+  for (const [reason, text] of Object.entries(says)) {
+    it(`${reason} says that the ${text}`, () => {
+      const error = new AgentKey.AgentKeyError({ reason: reason as AgentKey.AgentKeyError["reason"] })
+      assert.include(error.message, text)
+    })
+  }
+})
+
 describe("toPkcs8", () => {
   it("writes version 1 whichever version was read", () => {
     for (const text of [vector.pkcs8V1, vector.pkcs8V2]) {
@@ -233,6 +272,7 @@ describe("the SSH line", () => {
     "a line end": `${vector.ssh}\n`,
     "two spaces": vector.ssh.replace(" ", "  "),
     "another type": vector.ssh.replace("ssh-ed25519", "ssh-rsa"),
+    "another type of the same length": vector.ssh.replace("ssh-ed25519", "ssh-ed25518"),
     "another type inside": line(blob.replace("39", "38")),
     "the key alone": `ssh-ed25519 ${base64(publicKey)}`,
     "a length that lies": line(blob.replace("00000020", "00000021")),

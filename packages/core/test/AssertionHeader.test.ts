@@ -181,6 +181,23 @@ describe("what is refused", () => {
     }
   }
 
+  const says: Record<AssertionHeader.AssertionHeaderError["reason"], string> = {
+    Scheme: "its scheme is not AgentAssertion followed by one space",
+    Length: "its token is empty or longer than 12288 characters",
+    Base64: "its token is not base64url",
+    Json: "its token does not hold compact JSON",
+    Members: "agent_runtime_id, signature, task_id and timestamp",
+    Id: "its agent_runtime_id or task_id",
+    Signature: "its signature is not standard base64 of 64 bytes",
+    Timestamp: "its timestamp is not UTC in whole seconds, such as 2026-04-23T00:00:00Z"
+  }
+  for (const [reason, text] of Object.entries(says)) {
+    it(`${reason}: the error says that ${text}`, () => {
+      const error = new AssertionHeader.AssertionHeaderError({ reason: reason as keyof typeof says })
+      assert.include(error.message, text)
+    })
+  }
+
   it("the error names the part and shows nothing of the header", () => {
     for (
       const header of [

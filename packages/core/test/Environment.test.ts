@@ -87,7 +87,8 @@ describe("fromChatGptBase", () => {
     it(`refuses ${base}, and lists what it accepts`, () => {
       const error = refusal(Environment.fromChatGptBase(base))
       assert.strictEqual(error.reason, "UnsupportedBase")
-      assert.include(error.message, JSON.stringify(base))
+      assert.include(error.message, `${JSON.stringify(base)} is no known ChatGPT base URL.`)
+      assert.include(error.message, "https://chatgpt.com, https://chatgpt.com/backend-api")
       for (const [accepted] of rows) assert.include(error.message, accepted)
     })
   }
@@ -165,6 +166,25 @@ describe("fromChatGptBase", () => {
     })
   }
 
+  const inputs: ReadonlyArray<readonly [base: string, input: string]> = [
+    ["", ""],
+    ["https://x.example/y", "https://x.example/y"],
+    ["http://x.example/y", "http://x.example/y"],
+    [" HTTPS://x.example", " HTTPS://x.example"],
+    ["https://user:password@x.example/y?a#b", "x.example/y"],
+    ["https://x.example/y#a", "https://x.example/y"],
+    ["x.example/y", "a value that is no URL"],
+    ["sk-https://x.example", "a value that is no URL"],
+    ["sk https://x.example", "a value that is no URL"]
+  ]
+  for (const [base, input] of inputs) {
+    it(`shows ${JSON.stringify(base)} as ${JSON.stringify(input)}`, () => {
+      const error = refusal(Environment.fromChatGptBase(base))
+      assert.strictEqual(error.input, input)
+      assert.match(error.message, /^"(.*)" is (no known ChatGPT base|refused as a base) URL\. /)
+    })
+  }
+
   it("quotes no more of a long base than it takes to recognise it", () => {
     assert.isAtMost(refusal(Environment.fromChatGptBase(`https://${"x".repeat(9999)}`)).input.length, 131)
   })
@@ -187,6 +207,7 @@ describe("custom", () => {
   const loopback = [
     "http://127.0.0.1:8080/x",
     "http://127.9.9.9",
+    "http://127.10.20.30",
     "http://localhost:1",
     "http://[::1]:8080/x",
     "http://LOCALHOST"
@@ -250,13 +271,75 @@ describe("custom", () => {
         "https://issuer.example/agent-identities/jwks"
       ]
     ) {
-      assert.strictEqual(
-        refusal(custom({ providers: ["https://models.example", provider] })).reason,
-        "InvalidBase",
-        provider
-      )
+      const error = refusal(custom({ providers: ["https://models.example", provider] }))
+      assert.strictEqual(error.reason, "InvalidBase", provider)
+      assert.include(error.message, "does not lie at or below the AuthAPI base or a key set")
     }
     assert.isTrue(Either.isRight(custom({ providers: ["https://agents.example/api", "https://issuer.example"] })))
+  })
+})
+
+describe("fromOverrides", () => {
+  const base = "https://chatgpt-staging.com/backend-api"
+  const own = {
+    authApi: "http://127.0.0.1:1/api",
+    jwksBase: "http://127.0.0.1:2/backend-api",
+    providers: ["http://127.0.0.1:3/v1"],
+    bearerOnly: ["/telemetry"]
+  }
+  const asText = ({ authApi, bearerOnly, jwks, name, providers }: Environment.Environment) => ({
+    name,
+    authApi: authApi.href,
+    jwks: jwks.href,
+    providers: providers.map(String),
+    bearerOnly
+  })
+  const overridden = (overrides: Environment.Overrides, chatGptBase = base) =>
+    Either.map(Environment.fromOverrides(chatGptBase, { loopbackHttp: true, ...overrides }), asText)
+
+  it("is the known base where nothing is replaced", () => {
+    assert.deepStrictEqual(Either.getOrThrow(overridden({})), asText(known(base)))
+    assert.deepStrictEqual(known(base).bearerOnly, ["/analytics-events"])
+  })
+
+  const replaced: ReadonlyArray<readonly [Environment.Overrides, Partial<ReturnType<typeof asText>>]> = [
+    [{ authApi: own.authApi }, { name: "Custom", authApi: own.authApi }],
+    [{ jwksBase: own.jwksBase }, { name: "Custom", jwks: `${own.jwksBase}/wham/agent-identities/jwks` }],
+    [{ providers: own.providers }, { name: "Custom", providers: own.providers }],
+    [{ bearerOnly: own.bearerOnly }, { bearerOnly: own.bearerOnly }]
+  ]
+  for (const [overrides, changed] of replaced) {
+    it(`replaces ${Object.keys(overrides)} and keeps the rest`, () => {
+      assert.deepStrictEqual(Either.getOrThrow(overridden(overrides)), { ...asText(known(base)), ...changed })
+      const name = Object.keys(overrides)[0] as keyof typeof own
+      if (name === "bearerOnly") return
+      for (const loopbackHttp of [false, undefined]) {
+        assert.strictEqual(refusal(overridden({ ...overrides, loopbackHttp })).reason, "InvalidBase")
+      }
+    })
+  }
+
+  it("needs the ChatGPT base unless all others are named", () => {
+    const { bearerOnly, ...bases } = own
+    for (const missing of ["authApi", "jwksBase", "providers"] as const) {
+      const error = refusal(overridden({ ...bases, [missing]: undefined }, "https://gateway.example"))
+      assert.strictEqual(error.reason, "UnsupportedBase", missing)
+    }
+    for (const overrides of [bases, own]) {
+      assert.deepStrictEqual(
+        Either.getOrThrow(overridden(overrides, "https://gateway.example")),
+        asText(Either.getOrThrow(custom({ ...overrides, loopbackHttp: true })))
+      )
+    }
+    assert.deepStrictEqual(Either.getOrThrow(overridden(own)).bearerOnly, bearerOnly)
+  })
+
+  it("refuses a provider base at or below the AuthAPI that is kept, or the key set", () => {
+    for (
+      const provider of ["https://auth.api.openai.org/api/accounts/v1", `${base}/wham/agent-identities/jwks`]
+    ) {
+      assert.strictEqual(refusal(overridden({ providers: [provider] })).reason, "InvalidBase", provider)
+    }
   })
 })
 
@@ -328,6 +411,10 @@ describe("registration URLs", () => {
     for (const id of ["", ".", "..", "\ud800", "a\udfff"]) {
       const url = Environment.taskRegistrationUrl(environments[0]!, id as AgentRuntimeId.AgentRuntimeId)
       assert.strictEqual(refusal(url).reason, "InvalidId", JSON.stringify(id))
+      assert.strictEqual(
+        refusal(url).message,
+        `${JSON.stringify(id)} makes no URL that stays below its base. Give the agent runtime id as it was issued.`
+      )
     }
     assert.isAtMost(
       refusal(
@@ -335,6 +422,14 @@ describe("registration URLs", () => {
       ).input.length,
       67
     )
+  })
+
+  it("an AuthAPI with a query or a fragment, which an environment made by hand may have, makes no URL", () => {
+    for (const authApi of ["https://auth.example/api?tenant=1", "https://auth.example/api#here"]) {
+      const environment = { ...environments[0]!, authApi: new URL(authApi) }
+      const url = Environment.taskRegistrationUrl(environment, AgentRuntimeId.AgentRuntimeId.make("agent-1"))
+      assert.strictEqual(refusal(url).reason, "InvalidId")
+    }
   })
 })
 
@@ -486,13 +581,72 @@ describe("isFirstParty", () => {
     }
   }
 
-  const ambiguous = ["//x", "/a//b", "/..%2fx", "/%2e%2e%2fx", "/..;/x", "/a%5C..%5Cx", "/%", "/%zz", "/%ff", "//"]
+  it("is foreign with user information, wherever it is", () => {
+    for (const user of ["user", "user:password", ":password"]) {
+      for (const path of ["backend-api/codex", "backend-api/codex//", "other"]) {
+        assert.strictEqual(Environment.classify(chatGpt, new URL(`https://${user}@chatgpt.com/${path}`)), "Foreign")
+      }
+    }
+  })
+
+  it("is ambiguous below any of several bases, but not at the path of another origin's", () => {
+    const at = (url: string) => Environment.classify(own, new URL(url))
+    for (const url of ["https://a.example/api//x", "https://b.example//"]) assert.strictEqual(at(url), "Ambiguous", url)
+    assert.strictEqual(at("https://c.example:8443/api//x"), "Foreign")
+  })
+
+  it("is nothing of what a base or a path that cannot be read might mean", () => {
+    const base = new URL("https://models.example/a//b")
+    const [below, beside] = [new URL("https://models.example/a//b/c"), new URL("https://models.example/x")]
+    const unreadable = { ...known("https://chatgpt.com"), providers: [base] }
+    assert.strictEqual(Environment.classify(unreadable, below), "Ambiguous")
+    assert.strictEqual(Environment.classify(unreadable, beside), "Foreign")
+    assert.isTrue(Environment.isFirstParty({ ...unreadable, providers: [beside], authApi: base }, beside))
+    assert.isTrue(Environment.isFirstParty({ ...unreadable, providers: [beside], bearerOnly: ["/y//z"] }, beside))
+  })
+
+  const ambiguous = [
+    "//x",
+    "/a//b",
+    "/..%2fx",
+    "/%2e%2e%2fx",
+    "/..;/x",
+    "/.;/x",
+    "/a%2F./x",
+    "/a%5C..%5Cx",
+    "/%",
+    "/%zz",
+    "/%ff",
+    "//"
+  ]
   for (const path of ambiguous) {
     it(`leaves no doubt unsaid: ${path} below a provider base is ambiguous, elsewhere it is foreign`, () => {
       const at = (base: string) => Environment.classify(chatGpt, new URL(base + path))
       assert.strictEqual(at("https://chatgpt.com/backend-api/codex"), "Ambiguous")
       assert.strictEqual(at("https://chatgpt.com/backend-api/other"), "Foreign")
       assert.strictEqual(at("https://chatgpt.com.evil.example/backend-api/codex"), "Foreign")
+    })
+  }
+
+  const bearerOnly: ReadonlyArray<readonly [ReadonlyArray<string> | undefined, yes: string, no: string]> = [
+    [undefined, "/analytics-events", "/events"],
+    [["/telemetry", "a/b"], "/telemetry", "/analytics-events"],
+    [["/telemetry", "a/b"], "/a/b", "/a"]
+  ]
+  for (const [paths, yes, no] of bearerOnly) {
+    it(`takes bearer tokens only at ${yes} of each provider base and below it, where ${paths ?? "nothing"} is named`, () => {
+      const environment = Either.getOrThrow(
+        custom({ providers: ["https://models.example/v1/", "https://b.example"], bearerOnly: paths })
+      )
+      const at = (url: string) => Environment.classify(environment, new URL(url))
+      for (const base of ["https://models.example/v1", "https://b.example"]) {
+        for (const below of ["", "/", "/x", "?x", "%2Fx", ";x"]) {
+          assert.strictEqual(at(base + yes + below), "BearerOnly", base + yes + below)
+        }
+        assert.strictEqual(at(base + yes.toUpperCase()), "BearerOnly")
+        for (const other of ["", no, `${yes}x`, `/x${yes}`]) assert.strictEqual(at(base + other), "FirstParty", other)
+      }
+      assert.strictEqual(at(`https://models.example${yes}`), "Foreign")
     })
   }
 

@@ -1,7 +1,7 @@
 import { PlanType } from "@agent-identity/core"
 import { assert, describe, it } from "@effect/vitest"
 
-/** PROTOCOL.md, d.4. */
+/** As the reference client knows them, written apart from the source. */
 const rows: ReadonlyArray<
   readonly [raw: ReadonlyArray<string>, name: string, displayName: string, workspace: boolean]
 > = [

@@ -123,6 +123,16 @@ describe("SealedBox", () => {
       }
     }))
 
+  it("an error says what could not be done, and why it may be", () => {
+    const says = {
+      CannotOpen: "cannot be opened: it is damaged, or sealed",
+      CannotSeal: "no Ed25519 public key"
+    } as const
+    for (const reason of ["CannotOpen", "CannotSeal"] as const) {
+      assert.include(new SealedBox.SealedBoxError({ reason }).message, says[reason])
+    }
+  })
+
   it.effect("an error shows nothing of the key and the box", () =>
     Effect.gen(function*() {
       const error = yield* cannotOpen(seed, sealed.subarray(1))

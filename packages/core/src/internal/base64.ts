@@ -55,7 +55,7 @@ interface BufferConstructor {
   new(...args: never): NodeBuffer
   readonly from: {
     (buffer: ArrayBufferLike, start: number, length: number): NodeBuffer
-    (text: string, encoding: string): NodeBuffer
+    (text: string, encoding?: string): NodeBuffer
   }
 }
 
@@ -63,7 +63,7 @@ const nativeAlphabet = (buffer: BufferConstructor, encoding: "base64" | "base64u
   encode: (bytes) =>
     (bytes instanceof buffer ? bytes : buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
       .toString(encoding),
-  encodeText: (text) => buffer.from(text, "utf8").toString(encoding),
+  encodeText: (text) => buffer.from(text).toString(encoding),
   // A copy: small buffers are cut out of one that is everybody's.
   decode: (text) => new Uint8Array(buffer.from(text, encoding))
 })
