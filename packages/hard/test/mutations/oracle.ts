@@ -604,10 +604,7 @@ export const party = (href: string, { bearerOnly, never, providers }: Deployment
 }
 
 /** The host that a name stands for, however it is written. */
-const hostOf = (raw: string): string | undefined => {
-  const name = unescape(raw)
-  return name === undefined ? undefined : domainToASCII(name) || undefined
-}
+const hostOf = (raw: string): string | undefined => domainToASCII(raw) || undefined
 
 export interface Base {
   readonly scheme: string
