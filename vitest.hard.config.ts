@@ -1,10 +1,13 @@
 /** The hard tests of all packages: long, hostile and seeded. `npm run test:hard`. */
 import { defineConfig } from "vitest/config"
-import { resolution } from "./vitest.shared.ts"
+import { resolution, setup } from "./vitest.shared.ts"
 
 export default defineConfig({
   test: {
-    projects: [{ ...resolution, test: { name: "hard", include: ["packages/*/test/**/*.hard.test.ts"] } }],
+    projects: [{
+      ...resolution,
+      test: { name: "hard", include: ["packages/*/test/**/*.hard.test.ts"], setupFiles: [setup] }
+    }],
     maxWorkers: "100%",
     minWorkers: 1
   }

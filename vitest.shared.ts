@@ -5,6 +5,9 @@ import { defineConfig } from "vitest/config"
 const conditions = ["@agent-identity/source"]
 export const resolution = { resolve: { conditions }, ssr: { resolve: { conditions } } }
 
+/** What `assert` means in all tests. */
+export const setup = fileURLToPath(new URL("vitest.setup.ts", import.meta.url))
+
 /** Fails a file that has shown a secret: `npm run test:leaks`. */
 export const leaks = fileURLToPath(new URL("packages/hard/leaks/setup.ts", import.meta.url))
 
@@ -14,6 +17,6 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // Hard tests take minutes: `npm run test:hard`.
     exclude: ["test/**/*.hard.test.ts"],
-    setupFiles: process.env.LEAKS === undefined ? [] : [leaks]
+    setupFiles: process.env.LEAKS === undefined ? [setup] : [setup, leaks]
   }
 })

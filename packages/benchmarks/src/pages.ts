@@ -120,7 +120,7 @@ const parts: Record<string, (results: Reader) => string> = {
   agents: ({ rows }) =>
     table(
       ["agents in turn", "keys kept", "a verification"],
-      rows("agents").map(({ median, name }) => [...name.match(/[\d,]+/g)!, time(median)])
+      rows("agents").map(({ median, name }) => [...name.match(/\d[\d,]*/g)!, time(median)])
     ),
 
   directory: ({ rows }) =>
