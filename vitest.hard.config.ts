@@ -1,6 +1,6 @@
 /** The hard tests of all packages: long, hostile and seeded. `npm run test:hard`. */
 import { defineConfig } from "vitest/config"
-import { resolution, setup } from "./vitest.shared.ts"
+import { maxWorkers, resolution, setup } from "./vitest.shared.ts"
 
 export default defineConfig({
   test: {
@@ -8,7 +8,7 @@ export default defineConfig({
       ...resolution,
       test: { name: "hard", include: ["packages/*/test/**/*.hard.test.ts"], setupFiles: [setup] }
     }],
-    maxWorkers: "100%",
+    maxWorkers,
     minWorkers: 1
   }
 })

@@ -171,7 +171,8 @@ const refusesEffect4 = (folder: string, tarballs: ReadonlyArray<Tarball>) =>
     mkdirSync(cwd)
     writeFileSync(join(cwd, "package.json"), "{ \"private\": true }\n")
     const args = ["install", "--package-lock-only", "--prefer-offline", "effect@4", tarballs[0]!.file]
-    const { exitCode, output } = yield* execute("npm", args, { cwd })
+    // `npm run --silent` would silence this one too.
+    const { exitCode, output } = yield* execute("npm", args, { cwd, env: { npm_config_loglevel: "error" } })
     yield* ensure(exitCode !== 0 && output.includes("ERESOLVE"), `npm installed effect@4 beside core, or\n${output}`)
   })
 
