@@ -166,14 +166,17 @@ export const quantile = (values: ReadonlyArray<number>, at: number): number => {
   return below + (sorted[Math.ceil(place)]! - below) * (place - Math.floor(place))
 }
 
-/** How many operations fill a slice, found by doubling; ten slices are run until then, for the compiler. */
+/** How many operations fill a slice, found by doubling; ten slices, or a second of them, are run for the compiler. */
 const warmUp = (loop: Loop, sliceMillis: number): Effect.Effect<number> =>
   Effect.gen(function*() {
     let times = 1
-    let slices = 0
+    let [slices, spent] = [0, 0]
     while (true) {
       const millis = (yield* time(loop, times)) * times / 1e6
-      if (millis >= sliceMillis && ++slices === 10) return Math.max(1, Math.round(times * sliceMillis / millis))
+      spent += millis
+      if (millis >= sliceMillis && (++slices === 10 || spent > 1000)) {
+        return Math.max(1, Math.round(times * sliceMillis / millis))
+      }
       if (millis < sliceMillis) times *= 2
     }
   })
