@@ -4,7 +4,7 @@ import { NodeSigning } from "@agent-identity/node"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Either, Layer } from "effect"
 
-const Identity = AgentIdentity.layerJwtConfig(Config.redacted("CODEX_ACCESS_TOKEN")).pipe(
+const Identity = AgentIdentityJwt.layerJwtConfig(Config.redacted("CODEX_ACCESS_TOKEN")).pipe(
   Layer.provide(AgentIdentityJwt.layer),
   Layer.provide(Jwks.layerConfig(Config.string("JWKS_JSON"))),
   Layer.provide(NodeSigning.layer)

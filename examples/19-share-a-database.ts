@@ -2,7 +2,8 @@
  * Several machines of one person, here four processes with a login of their own each: they share the agent in PostgreSQL,
  * and its task. `DATABASE_URL` names the database.
  */
-import { AgentProvisioning, AgentRegistration, Run, RunAuth, UrlDerivation } from "@agent-identity/core"
+import { RunAuth, UrlDerivation } from "@agent-identity/core"
+import { AgentProvisioning, AgentRegistration, ChatGptRun } from "@agent-identity/login"
 import { AuthFile, NodeSigning } from "@agent-identity/node"
 import { Postgres } from "@agent-identity/sql"
 import { HttpClient } from "@effect/platform"
@@ -13,7 +14,7 @@ import * as Workers from "./workers.ts"
 // ---- The run. ----
 
 /** What `NodeAgentIdentity.layerChatGpt` is made of, with another store. */
-const AgentRun = Run.layerChatGpt.pipe(
+const AgentRun = ChatGptRun.layer.pipe(
   Layer.provide(AgentProvisioning.layer({
     policy: "ChatGptAuth",
     billOfMaterials: AgentRegistration.billOfMaterials({

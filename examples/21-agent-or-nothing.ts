@@ -1,20 +1,13 @@
 /** An app that sends the assertion of an agent or nothing, and never the login's own token. */
-import {
-  AgentProvisioning,
-  AgentRegistration,
-  CredentialStore,
-  ProviderAuth,
-  Run,
-  RunAuth,
-  UrlDerivation
-} from "@agent-identity/core"
+import { ProviderAuth, Run, RunAuth, UrlDerivation } from "@agent-identity/core"
+import { AgentProvisioning, AgentRegistration, CredentialStore } from "@agent-identity/login"
 import { AuthFile, NodeSigning } from "@agent-identity/node"
 import { HttpClient } from "@effect/platform"
 import { NodeContext, NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer } from "effect"
 import { Backend, makeLogin } from "./backend.ts"
 
-/** Where `Run.layerChatGpt` would fall back on the login, this is an error. The agent lives as long as the process. */
+/** Where `ChatGptRun.layer` would fall back on the login, this is an error. The agent lives as long as the process. */
 const AgentRun = (policy: AgentProvisioning.Policy, folder: string) =>
   Run.layerWithRegistration.pipe(
     Layer.provide(AgentProvisioning.layerAgent),

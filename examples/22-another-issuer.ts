@@ -44,7 +44,7 @@ const program = Effect.gen(function*() {
   })
 
   const whoIs = Effect.map(AgentIdentity.AgentIdentity, (_) => _.agentRuntimeId)
-  const Identity = AgentIdentity.layerJwt(token).pipe(
+  const Identity = AgentIdentityJwt.layerJwt(token).pipe(
     Layer.provide(AgentIdentityJwt.layerWith({ issuer, audience })),
     Layer.provide(NodeSigning.layer)
   )

@@ -2,7 +2,8 @@
  * One database file for all: your own tables, the directory of agents, and the agents made for logins, changed in one
  * transaction.
  */
-import { AccountId, AgentKey, AgentRuntimeId, CredentialStore, Signing } from "@agent-identity/core"
+import { AccountId, AgentKey, AgentRuntimeId, Signing } from "@agent-identity/core"
+import { CredentialStore } from "@agent-identity/login"
 import { AgentDirectory } from "@agent-identity/server"
 import { LibsqlFile, Migrations, SqlAgentDirectory, SqlCredentialStore } from "@agent-identity/sql"
 import { FileSystem } from "@effect/platform"

@@ -2,7 +2,8 @@
  * Where a server keeps its agents is configuration: PostgreSQL by `DATABASE_URL`, a file by `AGENTS_FILE`, or else its
  * memory.
  */
-import { AgentRuntimeId, CredentialStore } from "@agent-identity/core"
+import { AgentRuntimeId } from "@agent-identity/core"
+import { CredentialStore } from "@agent-identity/login"
 import { AgentDirectory } from "@agent-identity/server"
 import { LibsqlFile, type Migrations, Postgres } from "@agent-identity/sql"
 import { FileSystem } from "@effect/platform"

@@ -1,5 +1,6 @@
 /** A new agent, registered over the wire with a person's bearer token. Its key is kept first. */
-import { AgentKey, AgentRegistration, Signing } from "@agent-identity/core"
+import { AgentKey, Signing } from "@agent-identity/core"
+import { AgentRegistration } from "@agent-identity/login"
 import { NodeSigning } from "@agent-identity/node"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Redacted } from "effect"

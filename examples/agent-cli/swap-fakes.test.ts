@@ -3,15 +3,10 @@ import * as Core from "@agent-identity/core"
 import {
   AccountId,
   AgentAssertion,
-  AgentIdentity,
   AgentIdentityJwt,
   AgentKey,
-  AgentProvisioning,
-  AgentRegistration,
   AgentRuntimeId,
   AssertionHeader,
-  ChatGptLogin,
-  CredentialStore,
   Jwks,
   ProviderAuth,
   RunAuth,
@@ -19,8 +14,9 @@ import {
   TaskRegistration,
   UrlDerivation
 } from "@agent-identity/core"
-import * as Node from "@agent-identity/node"
+import { AgentProvisioning, AgentRegistration, ChatGptLogin, ChatGptRun, CredentialStore } from "@agent-identity/login"
 import { AuthFile, NodeSigning } from "@agent-identity/node"
+import * as Node from "@agent-identity/node"
 import { AgentIdentityIssuer } from "@agent-identity/server"
 import { Fakes } from "@agent-identity/testing"
 import { FileSystem, HttpClient, HttpClientResponse } from "@effect/platform"
@@ -80,7 +76,7 @@ const ofToken = {
     Effect.flatMap(AgentIdentityIssuer.AgentIdentityIssuer, ({ jwks }) => Effect.map(jwks, Jwks.layerStatic))
   ),
   AgentIdentityJwt: AgentIdentityJwt.layer,
-  AgentIdentity: Layer.unwrapEffect(Effect.map(token, AgentIdentity.layerJwt)),
+  AgentIdentity: Layer.unwrapEffect(Effect.map(token, AgentIdentityJwt.layerJwt)),
   UrlDerivation: UrlDerivation.layer,
   TaskRegistration: TaskRegistration.layer,
   RunTask: RunTask.layer,
@@ -118,7 +114,7 @@ const ofLogin = (file: string) => ({
   UrlDerivation: UrlDerivation.layer,
   AgentRegistration: AgentRegistration.layer,
   AgentProvisioning: AgentProvisioning.layer({ policy: "ChatGptAuth", billOfMaterials }),
-  RunAuth: RunAuth.layerChatGpt,
+  RunAuth: ChatGptRun.layerAuth,
   ProviderAuth: ProviderAuth.layer
 })
 

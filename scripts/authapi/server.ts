@@ -1,20 +1,7 @@
 /** All that the server answers, composed: AuthAPI, token issuer, Responses endpoint, documentation, admin route. */
 import { Jwks } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import {
-  AgentAssertionVerifier,
-  type AgentDirectory,
-  AgentDirectoryCache,
-  AgentIdentityIssuer,
-  AuthApi,
-  AuthApiHandlers,
-  IssuerApi,
-  IssuerApiHandlers,
-  RegistrationBearer,
-  RegistrationLimits,
-  ResponsesHandlers,
-  ServerMiddleware
-} from "@agent-identity/server"
+import { AgentAssertionVerifier, type AgentDirectory, AgentDirectoryCache, AgentIdentityIssuer, AuthApi, AuthApiHandlers, IssuerApi, IssuerApiHandlers, RegistrationBearer, RegistrationLimits, ResponsesHandlers, ServerMiddleware } from "@agent-identity/server"
 import * as AuthApiDocs from "@agent-identity/server/AuthApiDocs"
 import { LibsqlFile, Postgres } from "@agent-identity/sql"
 import {

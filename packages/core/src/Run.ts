@@ -5,16 +5,14 @@
  */
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Layer from "effect/Layer"
-import * as AgentAssertion from "./AgentAssertion.ts"
-import type * as AgentIdentity from "./AgentIdentity.ts"
-import type { AgentProvisioning, AgentProvisioningError } from "./AgentProvisioning.ts"
-import type { ChatGptLogin } from "./ChatGptLogin.ts"
-import type { UrlDerivationError } from "./Environment.ts"
-import * as ProviderAuth from "./ProviderAuth.ts"
-import * as RunAuth from "./RunAuth.ts"
-import * as RunTask from "./RunTask.ts"
-import * as TaskRegistration from "./TaskRegistration.ts"
-import type * as UrlDerivation from "./UrlDerivation.ts"
+import type { UrlDerivationError } from "./protocol/Environment.ts"
+import * as ProviderAuth from "./provider/ProviderAuth.ts"
+import * as AgentAssertion from "./run/AgentAssertion.ts"
+import type * as AgentIdentity from "./run/AgentIdentity.ts"
+import * as RunAuth from "./run/RunAuth.ts"
+import * as RunTask from "./run/RunTask.ts"
+import * as TaskRegistration from "./run/TaskRegistration.ts"
+import type * as UrlDerivation from "./run/UrlDerivation.ts"
 
 /**
  * What a run gives to an app: its client, and every service between it and the registration.
@@ -84,19 +82,3 @@ export const layer: Layer.Layer<
   TaskRegistration.TaskRegistrationError | UrlDerivationError,
   AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
 > = Layer.provideMerge(layerWithRegistration, TaskRegistration.layer)
-
-/**
- * A run of a ChatGPT login: `RunAuth.layerChatGpt`, and the client that sends what it says. One build is one run, as for
- * `layer`.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerChatGpt: Layer.Layer<
-  RunAuth.RunAuth | ProviderAuth.ProviderAuth | HttpClient.HttpClient,
-  AgentProvisioningError | TaskRegistration.TaskRegistrationError,
-  AgentProvisioning | ChatGptLogin | UrlDerivation.UrlDerivation | HttpClient.HttpClient
-> = ProviderAuth.layerHttpClient.pipe(
-  Layer.provideMerge(ProviderAuth.layer),
-  Layer.provideMerge(RunAuth.layerChatGpt)
-)

@@ -1,75 +1,59 @@
 /**
  * @since 0.1.0
  */
-export * as AccountId from "./AccountId.ts"
+export * as AccountId from "./protocol/AccountId.ts"
 /**
  * @since 0.1.0
  */
-export * as AgentAssertion from "./AgentAssertion.ts"
+export * as AgentAssertion from "./run/AgentAssertion.ts"
 /**
  * @since 0.1.0
  */
-export * as AgentIdentity from "./AgentIdentity.ts"
+export * as AgentIdentity from "./run/AgentIdentity.ts"
 /**
  * @since 0.1.0
  */
-export * as AgentIdentityJwt from "./AgentIdentityJwt.ts"
+export * as AgentIdentityJwt from "./token/AgentIdentityJwt.ts"
 /**
  * @since 0.1.0
  */
-export * as AgentKey from "./AgentKey.ts"
+export * as AgentKey from "./protocol/AgentKey.ts"
 /**
  * @since 0.1.0
  */
-export * as AgentProvisioning from "./AgentProvisioning.ts"
+export * as AgentRuntimeId from "./protocol/AgentRuntimeId.ts"
 /**
  * @since 0.1.0
  */
-export * as AgentRegistration from "./AgentRegistration.ts"
+export * as AssertionHeader from "./protocol/AssertionHeader.ts"
 /**
  * @since 0.1.0
  */
-export * as AgentRuntimeId from "./AgentRuntimeId.ts"
+export * as Environment from "./protocol/Environment.ts"
 /**
  * @since 0.1.0
  */
-export * as AssertionHeader from "./AssertionHeader.ts"
+export * as Fetch from "./provider/Fetch.ts"
 /**
  * @since 0.1.0
  */
-export * as ChatGptLogin from "./ChatGptLogin.ts"
+export * as Jwks from "./token/Jwks.ts"
 /**
  * @since 0.1.0
  */
-export * as CredentialStore from "./CredentialStore.ts"
+export * as PlanType from "./token/PlanType.ts"
 /**
  * @since 0.1.0
  */
-export * as Environment from "./Environment.ts"
+export * as Provider from "./provider/Provider.ts"
 /**
  * @since 0.1.0
  */
-export * as Fetch from "./Fetch.ts"
+export * as ProviderAuth from "./provider/ProviderAuth.ts"
 /**
  * @since 0.1.0
  */
-export * as Jwks from "./Jwks.ts"
-/**
- * @since 0.1.0
- */
-export * as PlanType from "./PlanType.ts"
-/**
- * @since 0.1.0
- */
-export * as Provider from "./Provider.ts"
-/**
- * @since 0.1.0
- */
-export * as ProviderAuth from "./ProviderAuth.ts"
-/**
- * @since 0.1.0
- */
-export * as Refusal from "./Refusal.ts"
+export * as Refusal from "./protocol/Refusal.ts"
 /**
  * @since 0.1.0
  */
@@ -77,36 +61,36 @@ export * as Run from "./Run.ts"
 /**
  * @since 0.1.0
  */
-export * as RunAuth from "./RunAuth.ts"
+export * as RunAuth from "./run/RunAuth.ts"
 /**
  * @since 0.1.0
  */
-export * as RunTask from "./RunTask.ts"
+export * as RunTask from "./run/RunTask.ts"
 /**
  * @since 0.1.0
  */
-export * as SealedBox from "./SealedBox.ts"
+export * as SealedBox from "./protocol/SealedBox.ts"
 /**
  * @since 0.1.0
  */
-export * as SignedPayload from "./SignedPayload.ts"
+export * as SignedPayload from "./protocol/SignedPayload.ts"
 /**
  * @since 0.1.0
  */
-export * as Signing from "./Signing.ts"
+export * as Signing from "./run/Signing.ts"
 /**
  * @since 0.1.0
  */
-export * as TaskId from "./TaskId.ts"
+export * as TaskId from "./protocol/TaskId.ts"
 /**
  * @since 0.1.0
  */
-export * as TaskRegistration from "./TaskRegistration.ts"
+export * as TaskRegistration from "./run/TaskRegistration.ts"
 /**
  * @since 0.1.0
  */
-export * as Timestamp from "./Timestamp.ts"
+export * as Timestamp from "./protocol/Timestamp.ts"
 /**
  * @since 0.1.0
  */
-export * as UrlDerivation from "./UrlDerivation.ts"
+export * as UrlDerivation from "./run/UrlDerivation.ts"

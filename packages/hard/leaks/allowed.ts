@@ -24,13 +24,13 @@ export const allowed: ReadonlyArray<Allowed> = [
     why: "the bearer token that is refused there is the agent's runtime id, which is no secret"
   },
   {
-    file: "packages/core/test/AgentIdentity.jwt.test.ts",
+    file: "packages/core/test/token/AgentIdentity.jwt.test.ts",
     channels: ["log", "span", "error"],
     tests: /^stays unfound only because it is hidden/,
     why: "it proves that the printers of that file would find a secret, and shows them one"
   },
   {
-    file: "packages/core/test/ProviderAuth.test.ts",
+    file: "packages/core/test/provider/ProviderAuth.test.ts",
     channels: ["error"],
     tests: /^shows no header of ours where an error of the client below is deep in the cause of another/,
     why: "the test wraps the error of a transport, below the signing client, to see it cleaned"

@@ -5,7 +5,6 @@
  */
 import {
   type AccountId,
-  AgentIdentity,
   AgentIdentityJwt,
   AgentKey,
   type AgentRuntimeId,
@@ -332,7 +331,7 @@ const startRun = (agent: Agent) =>
     const scope = yield* Scope.make()
     const context = yield* Run.layerWithRegistration.pipe(
       Layer.provideMerge(checkedRegistration(flights)),
-      Layer.provide(AgentIdentity.layerJwt(token)),
+      Layer.provide(AgentIdentityJwt.layerJwt(token)),
       Layer.buildWithScope(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )

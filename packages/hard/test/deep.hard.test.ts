@@ -1,13 +1,6 @@
 /** JSON that is nested as deep as its place has room for: an error with a name wherever it stands, and no defect. */
-import {
-  AgentIdentityJwt,
-  AgentRegistration,
-  AssertionHeader,
-  Jwks,
-  ProviderAuth,
-  Signing,
-  TaskRegistration
-} from "@agent-identity/core"
+import { AgentIdentityJwt, AssertionHeader, Jwks, ProviderAuth, Signing, TaskRegistration } from "@agent-identity/core"
+import { AgentRegistration } from "@agent-identity/login"
 import {
   AgentAssertionVerifier,
   AgentDirectory,

@@ -4,8 +4,8 @@
  *
  * @since 0.1.0
  */
-import * as ChatGptLogin from "@agent-identity/core/ChatGptLogin"
-import * as CredentialStore from "@agent-identity/core/CredentialStore"
+import * as ChatGptLogin from "@agent-identity/login/ChatGptLogin"
+import * as CredentialStore from "@agent-identity/login/CredentialStore"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
@@ -52,7 +52,7 @@ export const defaultFile: Effect.Effect<string, ConfigError.ConfigError> = Effec
  * of another one. An agent in the file, even a broken one, does not matter.
  *
  * @example
- * import { ChatGptLogin } from "@agent-identity/core"
+ * import { ChatGptLogin } from "@agent-identity/login"
  * import { AuthFile } from "@agent-identity/node"
  * import { Effect } from "effect"
  *

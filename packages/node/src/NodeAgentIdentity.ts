@@ -8,8 +8,6 @@
  */
 import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as AgentIdentityJwt from "@agent-identity/core/AgentIdentityJwt"
-import * as AgentProvisioning from "@agent-identity/core/AgentProvisioning"
-import * as AgentRegistration from "@agent-identity/core/AgentRegistration"
 import * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
 import type * as ProviderAuth from "@agent-identity/core/ProviderAuth"
@@ -17,6 +15,9 @@ import * as Run from "@agent-identity/core/Run"
 import type * as RunAuth from "@agent-identity/core/RunAuth"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
+import * as AgentProvisioning from "@agent-identity/login/AgentProvisioning"
+import * as AgentRegistration from "@agent-identity/login/AgentRegistration"
+import * as ChatGptRun from "@agent-identity/login/ChatGptRun"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as HttpClient from "@effect/platform/HttpClient"
@@ -89,7 +90,7 @@ export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices,
   const { credential, jwksJson } = options
   const KeySet = jwksJson === undefined ? Jwks.layer : Jwks.layerConfig(Config.succeed(jwksJson))
   const Identity = credential._tag === "Token"
-    ? AgentIdentity.layerJwt(credential.token).pipe(
+    ? AgentIdentityJwt.layerJwt(credential.token).pipe(
       Layer.provide(AgentIdentityJwt.layerWith(options)),
       Layer.provide(KeySet)
     )
@@ -338,7 +339,7 @@ const layerLogin = (
     sessionSource: options.sessionSource ?? "cli",
     platform: Os.platform()
   })
-  return Run.layerChatGpt.pipe(
+  return ChatGptRun.layer.pipe(
     Layer.provide(AgentProvisioning.layer({ policy: options.policy, billOfMaterials })),
     Layer.provide([AgentRegistration.layer, AuthFile.layerCredentialStore({ file })]),
     Layer.provide([AuthFile.layerLogin({ file, workspace: options.workspace }), NodeSigning.layer]),

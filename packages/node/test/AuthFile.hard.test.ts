@@ -1,5 +1,5 @@
 /** Other processes, kills, full disks and changes at any moment. */
-import type { CredentialStore } from "@agent-identity/core"
+import type { CredentialStore } from "@agent-identity/login"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Duration, Effect, Either, Exit, Fiber, Option, Random, Schema, Scope } from "effect"
 import * as Fs from "node:fs"

@@ -1,12 +1,13 @@
-import { AgentKey, AgentRuntimeId, ChatGptLogin, type CredentialStore } from "@agent-identity/core"
+import { AgentKey, AgentRuntimeId } from "@agent-identity/core"
+import { ChatGptLogin, type CredentialStore } from "@agent-identity/login"
 import { AuthFile } from "@agent-identity/node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Either, Option, Redacted, Schema, type Scope } from "effect"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { suite } from "../../core/test/credentialStoreSuite.ts"
 import { assertClean, shown } from "../../core/test/leaks.ts"
+import { suite } from "../../login/test/credentialStoreSuite.ts"
 import { BINDING, increment, KEY, recordOf } from "./authFile/counter.ts"
 import {
   agent,

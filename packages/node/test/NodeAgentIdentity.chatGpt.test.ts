@@ -1,5 +1,6 @@
 /** A ChatGPT login in a real `auth.json` becomes an agent of a real AuthAPI, in one process and in many. */
-import { ChatGptLogin, RunAuth } from "@agent-identity/core"
+import { RunAuth } from "@agent-identity/core"
+import { ChatGptLogin } from "@agent-identity/login"
 import { AuthFile, NodeAgentIdentity } from "@agent-identity/node"
 import { RegistrationLimits } from "@agent-identity/server"
 import { assert, describe, it } from "@effect/vitest"

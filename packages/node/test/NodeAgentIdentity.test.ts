@@ -1,7 +1,6 @@
 /** The one-line wiring against a real issuer, AuthAPI and provider on a loopback port. */
 import { AgentAssertion, AgentIdentity, AgentRuntimeId, RunTask } from "@agent-identity/core"
-import type { CredentialSource } from "@agent-identity/node"
-import { NodeAgentIdentity } from "@agent-identity/node"
+import { type CredentialSource, NodeAgentIdentity } from "@agent-identity/node"
 import { AgentDirectory, AgentIdentityIssuer } from "@agent-identity/server"
 import { FileSystem, HttpServer } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"

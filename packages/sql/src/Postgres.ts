@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { CredentialStore } from "@agent-identity/core/CredentialStore"
+import type { CredentialStore } from "@agent-identity/login/CredentialStore"
 import type { AgentDirectory } from "@agent-identity/server/AgentDirectory"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { SqlClient } from "@effect/sql/SqlClient"

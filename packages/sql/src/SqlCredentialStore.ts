@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import * as CredentialStore from "@agent-identity/core/CredentialStore"
+import * as CredentialStore from "@agent-identity/login/CredentialStore"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Array from "effect/Array"

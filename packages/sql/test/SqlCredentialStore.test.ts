@@ -1,4 +1,4 @@
-import { CredentialStore } from "@agent-identity/core"
+import { CredentialStore } from "@agent-identity/login"
 import { LibsqlFile, Postgres, SqlCredentialStore } from "@agent-identity/sql"
 import { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
@@ -22,6 +22,7 @@ import {
 import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
+import { assertClean, observer, shown } from "../../core/test/leaks.ts"
 import {
   BINDING,
   bindingOf,
@@ -32,8 +33,7 @@ import {
   plain,
   recordOf,
   suite
-} from "../../core/test/credentialStoreSuite.ts"
-import { assertClean, observer, shown } from "../../core/test/leaks.ts"
+} from "../../login/test/credentialStoreSuite.ts"
 import { hasPostgres, temporaryDatabase, temporaryFile } from "./databases.ts"
 import * as PostgresServer from "./postgres.ts"
 import { proxyOf } from "./proxy.ts"

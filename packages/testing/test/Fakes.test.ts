@@ -188,7 +188,7 @@ describe("the fakes", () => {
   it.effect("take every token for the fake agent's, or none", () =>
     Effect.gen(function*() {
       const token = Redacted.make("any")
-      const Identity = AgentIdentity.layerJwt(token).pipe(Layer.provide(Fakes.layerSigning))
+      const Identity = AgentIdentityJwt.layerJwt(token).pipe(Layer.provide(Fakes.layerSigning))
       const identity = yield* Effect.provide(
         AgentIdentity.AgentIdentity,
         Layer.provide(Identity, Fakes.layerAgentIdentityJwt)

@@ -7,10 +7,10 @@
  */
 import { AccountId } from "@agent-identity/core/AccountId"
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
-import type * as ChatGptLogin from "@agent-identity/core/ChatGptLogin"
-import * as CredentialStore from "@agent-identity/core/CredentialStore"
 import * as PlanType from "@agent-identity/core/PlanType"
 import { TaskId } from "@agent-identity/core/TaskId"
+import type * as ChatGptLogin from "@agent-identity/login/ChatGptLogin"
+import * as CredentialStore from "@agent-identity/login/CredentialStore"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"

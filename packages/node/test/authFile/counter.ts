@@ -1,8 +1,8 @@
 /** Records that count, for tests and for the processes that they start. */
 import { AccountId } from "@agent-identity/core/AccountId"
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
-import type * as CredentialStore from "@agent-identity/core/CredentialStore"
 import { TaskId } from "@agent-identity/core/TaskId"
+import type * as CredentialStore from "@agent-identity/login/CredentialStore"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"

@@ -1,5 +1,5 @@
 /** Real files for tests of `AuthFile`, each in a folder of its own, and processes that use them. */
-import { CredentialStore } from "@agent-identity/core"
+import { CredentialStore } from "@agent-identity/login"
 import { AuthFile } from "@agent-identity/node"
 import { Context, Effect, Layer, Schema, type Scope } from "effect"
 import * as ChildProcess from "node:child_process"

@@ -1,8 +1,8 @@
 /** A process with one run of a ChatGPT login, by its environment: `run once`, or `run renew`, which never ends. */
-import * as AgentProvisioning from "@agent-identity/core/AgentProvisioning"
-import * as AgentRegistration from "@agent-identity/core/AgentRegistration"
 import * as RunAuth from "@agent-identity/core/RunAuth"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
+import * as AgentProvisioning from "@agent-identity/login/AgentProvisioning"
+import * as AgentRegistration from "@agent-identity/login/AgentRegistration"
 import * as AuthFile from "@agent-identity/node/AuthFile"
 import * as NodeAgentIdentity from "@agent-identity/node/NodeAgentIdentity"
 import * as NodeSigning from "@agent-identity/node/NodeSigning"

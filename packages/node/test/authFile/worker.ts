@@ -1,5 +1,5 @@
 /** A process that uses the file: `worker <what> <file> [<times>]`. Prints one line of JSON for each result. */
-import * as CredentialStore from "@agent-identity/core/CredentialStore"
+import * as CredentialStore from "@agent-identity/login/CredentialStore"
 import * as AuthFile from "@agent-identity/node/AuthFile"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"

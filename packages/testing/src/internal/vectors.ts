@@ -292,7 +292,7 @@ export const kinds: Record<string, Kind> = {
       Effect.map(
         Effect.either(Effect.provide(
           AgentIdentity.AgentIdentity,
-          AgentIdentity.layerJwt(Redacted.make(jwt)).pipe(
+          AgentIdentityJwt.layerJwt(Redacted.make(jwt)).pipe(
             Layer.provide(AgentIdentityJwt.layer),
             Layer.provide(Jwks.layerStatic(jwks))
           )

@@ -1,0 +1,83 @@
+/**
+ * A model provider as an app configures it, and what its requests carry: the run's identity, a credential of the
+ * provider's own, or nothing. `resolve` is the whole decision, and pure; `ProviderAuth.authorizeProvider` acts on it.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import * as Environment from "../protocol/Environment.ts"
+
+/**
+ * A provider, of which the members decide that decide in the reference client's configuration too (openai/codex,
+ * `provider_uses_first_party_auth_path`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Provider {
+  /** What reasons call it. */
+  readonly name: string
+  /** Requests to it and below it are the provider's. A token of its own goes there over `http:` too, if it says so. */
+  readonly baseUrl: string
+  /** Whether it takes the run's identity (`requires_openai_auth`); false by default. */
+  readonly requiresFirstPartyAuth?: boolean | undefined
+  /** The name of the environment variable that holds its key. */
+  readonly environmentKey?: string | undefined
+  /** A key of its own, given as such. */
+  readonly bearerToken?: Redacted.Redacted<string> | undefined
+  /** Asked for a token at each request; the message of its error is shown. `@agent-identity/node` has `AuthCommand`. */
+  readonly authCommand?: Effect.Effect<Redacted.Redacted<string>, { readonly message: string }> | undefined
+  /** What signs its requests elsewhere, such as `aws`. */
+  readonly cloudSigner?: string | undefined
+}
+
+/**
+ * What the requests of a provider carry.
+ *
+ * - `RunAuth`: what the run sends, an assertion as a rule
+ * - `OwnBearer`: a token of the provider's own, and where it is from
+ * - `None`: nothing of ours; `reason` says why
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Resolution =
+  | { readonly _tag: "RunAuth" }
+  | { readonly _tag: "OwnBearer"; readonly source: "environmentKey" | "bearerToken" | "authCommand" }
+  | { readonly _tag: "None"; readonly reason: string }
+
+/**
+ * Whose credential a provider's requests carry. A credential of its own wins over the run's identity, which goes to
+ * first-party bases only, and only where the provider asks for it: a custom or local provider without a key gets
+ * nothing. Of several credentials the order is `cloudSigner`, `environmentKey`, `bearerToken`, `authCommand`.
+ *
+ * @example
+ * import { Environment, Provider } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com/backend-api"))
+ * const ollama = { name: "ollama", baseUrl: "http://localhost:11434/v1" }
+ * const chatGpt = { name: "chatgpt", baseUrl: "https://chatgpt.com/backend-api/codex", requiresFirstPartyAuth: true }
+ *
+ * assert.deepStrictEqual(Provider.resolve(ollama, environment)._tag, "None")
+ * assert.deepStrictEqual(Provider.resolve(chatGpt, environment)._tag, "RunAuth")
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const resolve = (provider: Provider, environment: Environment.Environment): Resolution => {
+  const { authCommand, baseUrl, bearerToken, cloudSigner, environmentKey, name, requiresFirstPartyAuth } = provider
+  const none = (reason: string): Resolution => ({ _tag: "None", reason: `provider ${JSON.stringify(name)} ${reason}` })
+  if (!/^https?:\/\//i.test(baseUrl) || !URL.canParse(baseUrl)) return none("has no absolute base URL")
+  if (cloudSigner !== undefined) return none(`has its requests signed by ${cloudSigner}`)
+  if (environmentKey !== undefined) return { _tag: "OwnBearer", source: "environmentKey" }
+  if (bearerToken !== undefined) return { _tag: "OwnBearer", source: "bearerToken" }
+  if (authCommand !== undefined) return { _tag: "OwnBearer", source: "authCommand" }
+  if (requiresFirstPartyAuth !== true) {
+    return none("has no credential of its own, and does not ask for the run's identity")
+  }
+  return Environment.isFirstParty(environment, new URL(baseUrl))
+    ? { _tag: "RunAuth" }
+    : none("asks for the run's identity, but its base URL is not first party")
+}

@@ -1,0 +1,402 @@
+/**
+ * To whom the run's identity is sent: to first-party URLs, and to nobody else.
+ *
+ * Whether a URL is first party is decided on the finished URL of every single hop, below redirects and retries of the
+ * app. A task that the server calls invalid is renewed, once for all who sent it, and the request is sent once more.
+ *
+ * @since 0.1.0
+ */
+import * as Headers from "@effect/platform/Headers"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Environment from "../protocol/Environment.ts"
+import * as Refusal from "../protocol/Refusal.ts"
+import type { TaskId } from "../protocol/TaskId.ts"
+import * as RunAuth from "../run/RunAuth.ts"
+import { RunTaskError } from "../run/RunTask.ts"
+import * as UrlDerivation from "../run/UrlDerivation.ts"
+import * as Peek from "./inspect.ts"
+import * as Provider from "./Provider.ts"
+import * as ProviderCredential from "./providerCredential.ts"
+import * as Replay from "./replay.ts"
+import * as SignedRequest from "./signedRequest.ts"
+
+/**
+ * Why a first-party request has no answer. `url` is without query and fragment.
+ *
+ * - `NoCredential`: the run is over, or its key did not sign; `cause` says which. Or the provider's own token could not
+ *   be had. Nothing was sent.
+ * - `AuthorizationPresent`: the app, or a run around this one, set an `Authorization` already. Nothing was sent.
+ * - `AmbiguousUrl`: below a provider base, but servers may read its path in two ways. Nothing was sent.
+ * - `Redirected`: the client below follows redirects by itself, and took the run's headers along to where they do not
+ *   belong. Put `HttpClient.followRedirects` around the signing client, not into it.
+ * - `AgentDeleted`: the server says that the agent is no more. A new agent is needed, and a new run for it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@agent-identity/core/ProviderAuthError")(
+  "ProviderAuthError",
+  {
+    reason: Schema.Literal("NoCredential", "AuthorizationPresent", "AmbiguousUrl", "Redirected", "AgentDeleted"),
+    method: Schema.String,
+    url: Schema.String,
+    detail: Schema.String,
+    cause: Schema.optional(RunTaskError)
+  }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `${this.method} ${this.url} has no answer: ${this.detail}`
+  }
+}
+
+/**
+ * Makes clients that sign out of clients that do not.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * The same client, with the run's `Authorization` and the account's headers on every first-party request. What it
+   * hands back names the request as the caller made it, without them. First-party redirects are not followed by the
+   * transport; `HttpClient.followRedirects` around the result decides anew at every hop.
+   *
+   * A 401 that says that the task is invalid renews it, and the request is sent once more if its body can be; a body that
+   * is a stream cannot, and its 401 is the answer. Any other 401 is the answer as it came.
+   */
+  readonly authorize: <E, R>(client: HttpClient.HttpClient.With<E, R>) => HttpClient.HttpClient.With<
+    E | ProviderAuthError,
+    R
+  >
+  /**
+   * The same client, with what `Provider.resolve` says on every request to the provider's base URL and below it: the
+   * run's identity, the provider's own token, or nothing. Give it the plain client, as to `authorize`. Fails where the
+   * provider's environment variable is not set.
+   */
+  readonly authorizeProvider: <E, R>(
+    client: HttpClient.HttpClient.With<E, R>,
+    provider: Provider.Provider
+  ) => Effect.Effect<HttpClient.HttpClient.With<E | ProviderAuthError, R>, ConfigError.ConfigError>
+  /**
+   * What `authorize` adds to the headers of a request, for what is no `HttpClient`; make it for each request anew. The
+   * handshake of a WebSocket is a request too: `wss:` is the same party as `https:`.
+   */
+  readonly headers: (
+    request: HttpClientRequest.HttpClientRequest
+  ) => Effect.Effect<
+    { readonly headers: Redacted.Redacted<Readonly<Record<string, string>>>; readonly sent: RunAuth.Sent },
+    ProviderAuthError
+  >
+}
+
+/**
+ * The safest way to the run's identity: what it gives signs, whatever `HttpClient` a layer puts in the place of
+ * another.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class ProviderAuth extends Context.Tag("@agent-identity/core/ProviderAuth")<ProviderAuth, Service>() {}
+
+/**
+ * For what this run sends, to the first party of this deployment.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation.UrlDerivation> = Effect.gen(
+  function*() {
+    const auth = yield* RunAuth.RunAuth
+    const urls = yield* UrlDerivation.UrlDerivation
+    const run: Policy = {
+      classify: urls.classify,
+      credential: auth.current,
+      recover: auth.recover,
+      agentDeleted: auth.agentDeleted
+    }
+    return {
+      authorize: (client) => authorizeWith(client, run),
+      authorizeProvider: (client, provider) =>
+        Effect.gen(function*() {
+          const resolution = Provider.resolve(provider, urls.environment)
+          // Where the base is no URL nothing is the provider's.
+          const providers = URL.canParse(provider.baseUrl) ? [new URL(provider.baseUrl)] : []
+          const environment = { ...urls.environment, providers, bearerOnly: [] }
+          const classify = Environment.classifier(environment)
+          return authorizeWith(
+            client,
+            resolution._tag === "RunAuth"
+              ? { ...run, classify: (url) => classify(url) === "Foreign" ? "Foreign" : urls.classify(url) }
+              : {
+                classify,
+                credential: yield* ProviderCredential.make(provider, resolution),
+                recover: () => Effect.succeedNone,
+                agentDeleted: Effect.void
+              }
+          )
+        }),
+      headers: (given) => {
+        const request = HttpClientRequest.updateUrl(given, (url) => url.replace(/^\s*ws(?=s?:)/i, "http"))
+        const url = SignedRequest.finalUrl(request)
+        const party = url === undefined ? "Foreign" : urls.classify(url)
+        const credential = url === undefined || party === "Foreign"
+          ? Effect.succeed(FOREIGN)
+          : resolve(run, { request, url, party })
+        return Effect.map(credential, (credential) => ({
+          headers: Redacted.make(SignedRequest.headersOf(credential)),
+          sent: RunAuth.sent(credential)
+        }))
+      }
+    }
+  }
+)
+
+/**
+ * `make` as a layer. It leaves the app's `HttpClient` alone; `layerHttpClient` replaces it.
+ *
+ * @example
+ * import { ProviderAuth } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { HttpClient, HttpClientResponse } from "@effect/platform"
+ * import { Effect, Option } from "effect"
+ *
+ * const plain = HttpClient.make((request) => Effect.succeed(HttpClientResponse.fromWeb(request, new Response())))
+ *
+ * const program = Effect.gen(function*() {
+ *   const { authorize } = yield* ProviderAuth.ProviderAuth
+ *   const client = authorize(plain)
+ *   const [ours, foreign] = [yield* client.get(Fakes.PROVIDER_BASE), yield* client.get("https://example.com/")]
+ *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(ours))._tag, "Assertion")
+ *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(foreign))._tag, "None")
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Fakes.layer))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDerivation.UrlDerivation> = Layer.effect(
+  ProviderAuth,
+  make
+)
+
+/**
+ * Puts the signing client in the place of the app's `HttpClient`, for code that knows nothing of us. There a
+ * `ProviderAuthError` is the cause of a `RequestError` with reason `Encode`, which `HttpClient.retryTransient` does not
+ * repeat.
+ *
+ * A layer with another `HttpClient` that is merged beside this one, or provided inside of it, silently wins: provide
+ * this one last and alone.
+ *
+ * @example
+ * import { ProviderAuth } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { HttpClient, HttpClientResponse } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Plain = Layer.succeed(
+ *   HttpClient.HttpClient,
+ *   HttpClient.make((request) =>
+ *     Effect.succeed(HttpClientResponse.fromWeb(request, new Response(request.headers.authorization)))
+ *   )
+ * )
+ * const Signing = ProviderAuth.layerHttpClient.pipe(Layer.provide([Plain, Fakes.layer]))
+ *
+ * const program = Effect.flatMap(HttpClient.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.text)
+ * assert.match(await Effect.runPromise(Effect.provide(program, Signing)), /^AgentAssertion /)
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, ProviderAuth | HttpClient.HttpClient> = Layer
+  .effect(
+    HttpClient.HttpClient,
+    Effect.gen(function*() {
+      const { authorize } = yield* ProviderAuth
+      const client = authorize(yield* HttpClient.HttpClient)
+      return HttpClient.makeWith<HttpClientError.HttpClientError, never, HttpClientError.HttpClientError, never>(
+        Effect.flatMap((request) =>
+          Effect.catchTag(
+            client.execute(request),
+            "ProviderAuthError",
+            (cause) =>
+              new HttpClientError.RequestError({ request, reason: "Encode", cause, description: cause.message })
+          )
+        ),
+        Effect.succeed
+      )
+    })
+  )
+
+/**
+ * What the request of this response was sent with, or why with nothing; none for a response of another client.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const sentWith = (response: HttpClientResponse.HttpClientResponse): Option.Option<RunAuth.Sent> =>
+  Option.fromNullable(SignedRequest.sentWith(response))
+
+/** Whose credential goes where, and what is done about a task that a server has refused. */
+interface Policy {
+  readonly classify: (url: URL) => Environment.Party
+  readonly credential: Effect.Effect<RunAuth.Credential, RunTaskError | { readonly detail: string }>
+  readonly recover: RunAuth.Service["recover"]
+  readonly agentDeleted: RunAuth.Service["agentDeleted"]
+}
+
+const authorizeWith = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  policy: Policy
+): HttpClient.HttpClient.With<E | ProviderAuthError, R> => {
+  const place = placer(policy)
+  return HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
+    Effect.flatMap((request) => {
+      const { party, url } = place(request)
+      return url === undefined || party === "Foreign"
+        ? SignedRequest.sendPlain(client, request, FOREIGN)
+        : execute(client, policy, { request, url, party }, undefined)
+    }),
+    Effect.succeed
+  )
+}
+
+/** Where a request leads. An app asks a few URLs again and again, so those are looked at once. */
+const placer = (policy: Policy) => {
+  const known = new Map<string, Place>()
+  return (request: HttpClientRequest.HttpClientRequest): Place => {
+    const place = known.get(request.url)
+    // Its query and its fragment change nothing of it.
+    if (place !== undefined) return place
+    const url = SignedRequest.finalUrl(request)
+    const made: Place = { url, party: url === undefined ? "Foreign" : policy.classify(url) }
+    if (known.size === MAX_PLACES) known.clear()
+    known.set(request.url, made)
+    return made
+  }
+}
+
+interface Place {
+  readonly url: URL | undefined
+  readonly party: Environment.Party
+}
+
+const MAX_PLACES = 64
+
+/** A request to a provider, and where its URL leads. */
+interface Target {
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly url: URL
+  readonly party: Environment.Party
+}
+
+/** `refused` is the task that the request was sent with before, if it is sent once more. */
+const execute = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  policy: Policy,
+  target: Target,
+  refused: TaskId | undefined
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> =>
+  Effect.flatMap(resolve(policy, target), (credential) => {
+    const { request } = target
+    if (credential._tag === "None") return SignedRequest.sendPlain(client, request, credential)
+    return Effect.flatMap(SignedRequest.send(client, request, credential), (answer) => {
+      const { response } = answer
+      if (response.request.url !== request.url && !isWithin(policy, credential, response.request)) {
+        return refuse(
+          target,
+          "Redirected",
+          "the client below followed a redirect out of the first party; it must follow none"
+        )
+      }
+      if (credential._tag !== "Assertion" || (response.status !== 401 && response.status !== 403)) {
+        return SignedRequest.finish(request, answer, credential)
+      }
+      return Effect.flatMap(Peek.json(response), ([json, whole]) => {
+        if (response.status === 403 && Refusal.isAgentDeleted(json)) {
+          return Effect.zipRight(
+            policy.agentDeleted,
+            refuse(target, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
+          )
+        }
+        const asItCame = SignedRequest.finish(request, { ...answer, response: whole }, credential)
+        if (response.status !== 401 || !Refusal.isTaskInvalid(json) || refused !== undefined) return asItCame
+        return Effect.matchEffect(policy.recover(credential.taskId), {
+          onFailure: (error) => refuse(target, "NoCredential", error.message, error),
+          onSuccess: (next) =>
+            Option.isSome(next) && Replay.isReplayable(request.body)
+              ? execute(client, policy, target, credential.taskId)
+              : asItCame
+        })
+      })
+    })
+  })
+
+/** What the request is sent with, or why it is not sent. */
+const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credential, ProviderAuthError> =>
+  Effect.matchEffect(policy.credential, {
+    onFailure: (error) =>
+      error instanceof RunTaskError
+        ? refuse(target, "NoCredential", error.message, error)
+        : refuse(target, "NoCredential", error.detail),
+    onSuccess: (credential): Effect.Effect<RunAuth.Credential, ProviderAuthError> => {
+      if (credential._tag === "None") return Effect.succeed(credential)
+      if (target.party === "BearerOnly" && credential._tag === "Assertion") return Effect.succeed(BEARER_ONLY)
+      if (target.party === "Ambiguous") {
+        return refuse(
+          target,
+          "AmbiguousUrl",
+          "its path has an empty or climbing segment or a broken escape; it was not sent"
+        )
+      }
+      if (Headers.has(target.request.headers, "authorization")) {
+        return refuse(
+          target,
+          "AuthorizationPresent",
+          /^AgentAssertion /i.test(target.request.headers.authorization!)
+            ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
+            : "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
+        )
+      }
+      if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {
+        return refuse(target, "NoCredential", "the bearer token is no legal header value")
+      }
+      return Effect.succeed(credential)
+    }
+  })
+
+const refuse = (
+  { request, url }: Target,
+  reason: ProviderAuthError["reason"],
+  detail: string,
+  cause?: RunTaskError
+) =>
+  Effect.fail(new ProviderAuthError({ reason, method: request.method, url: url.origin + url.pathname, detail, cause }))
+
+/** Whether the credential belongs where a client that follows redirects has sent it. */
+const isWithin = (
+  policy: Policy,
+  credential: RunAuth.Credential,
+  request: HttpClientRequest.HttpClientRequest
+): boolean => {
+  const url = SignedRequest.finalUrl(request)
+  const party = url === undefined ? "Foreign" : policy.classify(url)
+  return party === "FirstParty" || (party === "BearerOnly" && credential._tag === "Bearer")
+}
+
+const FOREIGN: RunAuth.None = { _tag: "None", reason: "the URL is not the provider's" }
+
+const BEARER_ONLY: RunAuth.None = { _tag: "None", reason: "the endpoint takes no assertions" }

@@ -1,0 +1,219 @@
+/**
+ * Ed25519, as a service: a key goes in, a `Signer` or a `Verifier` comes out.
+ *
+ * Keys are imported once; signing is then as fast as the platform's cryptography. `layer` here runs everywhere;
+ * `@agent-identity/node` has one over `node:crypto` that is many times faster.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type { AgentKey } from "../protocol/AgentKey.ts"
+import * as Noble from "../protocol/noble.ts"
+import * as SealedBox from "../protocol/SealedBox.ts"
+
+/**
+ * What went wrong with a key or a signature. It shows nothing of either.
+ *
+ * - `InvalidPrivateKey`: the seed is not 32 bytes
+ * - `InvalidPublicKey`: not 32 bytes, not canonical, of small order or outside of the prime-order group
+ * - `PublicKeyMismatch`: the public key beside a seed is another key's
+ * - `SignFailed`: the implementation threw
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SigningError extends Schema.TaggedError<SigningError>("@agent-identity/core/SigningError")(
+  "SigningError",
+  { reason: Schema.Literal("InvalidPrivateKey", "InvalidPublicKey", "PublicKeyMismatch", "SignFailed") }
+) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return explanations[this.reason]
+  }
+}
+
+/**
+ * An imported private key.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Signer {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array
+  /** Ed25519 (RFC 8032): 64 bytes, the same for the same payload. */
+  readonly sign: (payload: Uint8Array) => Effect.Effect<Uint8Array, SigningError>
+  /** Opens a box that was sealed for this key (module SealedBox). */
+  readonly openSealed: (sealed: Uint8Array) => Effect.Effect<Uint8Array, SealedBox.SealedBoxError>
+}
+
+/**
+ * An imported public key.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Verifier {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array
+  /** Whether the signature is this key's over this payload. Anything that is no signature is false. */
+  readonly verify: (payload: Uint8Array, signature: Uint8Array) => Effect.Effect<boolean>
+}
+
+/**
+ * Imports keys.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Fails where the public key beside the seed is not the seed's. */
+  readonly importPrivateKey: (key: AgentKey) => Effect.Effect<Signer, SigningError>
+  /** Takes 32 bytes. Fails for what is no canonical point of the prime-order group. */
+  readonly importPublicKey: (publicKey: Uint8Array) => Effect.Effect<Verifier, SigningError>
+}
+
+/**
+ * Ed25519, over whatever the platform has. `layer` is portable; `NodeSigning.layer` of `@agent-identity/node` is
+ * native.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Signing extends Context.Tag("@agent-identity/core/Signing")<Signing, Service>() {}
+
+/**
+ * What an implementation has to bring. Both functions may throw.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ed25519 {
+  /** Of a seed, 32 bytes. */
+  readonly signer: (seed: Uint8Array) => {
+    readonly publicKey: Uint8Array
+    readonly sign: (payload: Uint8Array) => Uint8Array
+  }
+  /** Of a public key, 32 bytes, that `make` has checked. It is asked about signatures of 64 bytes only. */
+  readonly verifier: (publicKey: Uint8Array) => (payload: Uint8Array, signature: Uint8Array) => boolean
+}
+
+/**
+ * The whole service over the bare primitives, so that all implementations check keys alike.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
+  importPrivateKey: (key) =>
+    Effect.gen(function*() {
+      // A copy: the caller may wipe its own. And OpenSSL reads no further than 32 bytes, so the length is checked here.
+      const seed = Uint8Array.from(Redacted.value(key.seed))
+      if (seed.length !== 32) return yield* new SigningError({ reason: "InvalidPrivateKey" })
+      const { signer } = yield* ed25519
+      const { publicKey, sign } = yield* Effect.try({
+        try: () => signer(seed),
+        catch: () => new SigningError({ reason: "InvalidPrivateKey" })
+      })
+      if (key.publicKey !== undefined && !equals(key.publicKey, publicKey)) {
+        return yield* new SigningError({ reason: "PublicKeyMismatch" })
+      }
+      return {
+        publicKey,
+        // In the way of every request that is the first of its second: two effects less than by `Effect.try`.
+        sign: (payload) =>
+          Effect.suspend(() => {
+            try {
+              return Effect.succeed(sign(payload))
+            } catch {
+              return new SigningError({ reason: "SignFailed" })
+            }
+          }),
+        openSealed: (sealed) => SealedBox.open(seed, sealed)
+      }
+    }),
+  importPublicKey: (publicKey) =>
+    Effect.gen(function*() {
+      // Not `slice`, which shares the bytes of a Buffer.
+      const copy = Uint8Array.from(publicKey)
+      yield* checkPublicKey(copy)
+      const { verifier } = yield* ed25519
+      const verify = yield* Effect.try({
+        try: () => verifier(copy),
+        catch: () => new SigningError({ reason: "InvalidPublicKey" })
+      })
+      return {
+        publicKey: copy,
+        verify: (payload, signature) =>
+          Effect.sync(() => {
+            try {
+              return signature.length === 64 && verify(payload, signature)
+            } catch {
+              return false
+            }
+          })
+      }
+    })
+})
+
+/**
+ * Over @noble/curves: any JavaScript runtime. It is loaded when the first key is imported.
+ *
+ * @example
+ * import { AgentKey, Signing } from "@agent-identity/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const signing = yield* Signing.Signing
+ *   const signer = yield* signing.importPrivateKey(yield* AgentKey.generate())
+ *   const verifier = yield* signing.importPublicKey(signer.publicKey)
+ *   const payload = new TextEncoder().encode("agent-123:task-1:2026-04-23T00:00:00Z")
+ *   assert.deepStrictEqual(yield* verifier.verify(payload, yield* signer.sign(payload)), true)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Signing.layer))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Signing> = Layer.succeed(
+  Signing,
+  make(Effect.map(Noble.ed25519, ({ ed25519 }) => ({
+    signer: (seed) => ({ publicKey: ed25519.getPublicKey(seed), sign: (payload) => ed25519.sign(payload, seed) }),
+    verifier: (publicKey) => (payload, signature) =>
+      // @noble multiplies by the cofactor and OpenSSL does not: they agree where the signature's point has no torsion.
+      ed25519.Point.fromBytes(signature.subarray(0, 32)).isTorsionFree() &&
+      ed25519.verify(signature, payload, publicKey, { zip215: false })
+  })))
+)
+
+/**
+ * A point of small order makes signatures that fit any message, and one with a part of small order, or written in a
+ * second way, is where implementations disagree. None is a public key that an honest client made.
+ */
+const checkPublicKey = (publicKey: Uint8Array): Effect.Effect<void, SigningError> =>
+  Effect.flatMap(Noble.ed25519, ({ ed25519 }) =>
+    Effect.try({
+      try: () => {
+        const point = ed25519.Point.fromBytes(publicKey, false)
+        if (point.isSmallOrder() || !point.isTorsionFree()) throw new Error()
+      },
+      catch: () => new SigningError({ reason: "InvalidPublicKey" })
+    }))
+
+const equals = (left: Uint8Array, right: Uint8Array): boolean =>
+  left.length === right.length && left.every((byte, index) => byte === right[index])
+
+const explanations: Record<SigningError["reason"], string> = {
+  InvalidPrivateKey: "The agent private key cannot be imported: its seed is not 32 bytes; take it from AgentKey",
+  InvalidPublicKey:
+    "The agent public key is refused: not 32 bytes, not canonical, or not of the prime-order group; give the key of a pair that was generated",
+  PublicKeyMismatch: "The agent private key holds the public key of another key; give it as it was made",
+  SignFailed: "The signing implementation failed; see that this platform has Ed25519, or use Signing.layer"
+}

@@ -1,0 +1,95 @@
+/** What both registrations do with the AuthAPI: one POST, tried again by the rules of DESIGN D8. */
+import * as HttpBody from "@effect/platform/HttpBody"
+import type * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Refusal from "../protocol/Refusal.ts"
+import * as Text from "../protocol/text.ts"
+import * as Http from "./http.ts"
+import * as Retry from "./retry.ts"
+
+/** Why there is no answer of 2xx that can be read. @internal */
+export interface Failure {
+  readonly reason: "Transport" | "Timeout" | "Throttled" | "Status" | "ResponseTooLarge" | "AgentDeleted"
+  readonly detail: string
+  readonly status?: number
+  readonly body?: string
+  readonly retryAfterMillis?: number | undefined
+}
+
+/** @internal */
+export interface Post {
+  readonly url: URL
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body: unknown
+  /** What an excerpt of the answer must not show. */
+  readonly secrets: ReadonlyArray<string>
+  /** What to do about a refusal. */
+  readonly advice: string
+}
+
+/** Sends it once; the answer is one of 2xx, whole. @internal */
+export const post = (
+  client: HttpClient.HttpClient,
+  { advice, body, headers, secrets, url }: Post
+): Effect.Effect<Http.Answer, Failure> =>
+  Effect.gen(function*() {
+    const answer = yield* Http.send(
+      client,
+      HttpClientRequest.post(url, {
+        body: HttpBody.unsafeJson(body),
+        headers: { accept: "application/json", ...headers }
+      })
+    ).pipe(
+      Effect.mapError((error): Failure => ({ reason: "Transport", detail: Http.transportDetail(error) })),
+      Effect.timeoutFail({
+        duration: "30 seconds",
+        onTimeout: (): Failure => ({
+          reason: "Timeout",
+          detail: "no answer within 30 seconds; check the network and the AuthAPI base URL"
+        })
+      })
+    )
+    const { status } = answer
+    if (status < 200 || status > 299) {
+      const retryAfterMillis = Http.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
+      const more = { status, body: Http.excerpt(answer.body, secrets), retryAfterMillis }
+      const fail = (reason: Failure["reason"], detail: string) => Effect.fail<Failure>({ reason, detail, ...more })
+      if (status === 403 && Refusal.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
+        return yield* fail("AgentDeleted", "the agent has been deleted; make a new agent")
+      }
+      if (status < 400) {
+        return yield* fail("Status", `status ${status}, a redirect, and none is followed; check the AuthAPI base URL`)
+      }
+      return yield* (retryAfterMillis ?? 0) > Retry.MAX_RETRY_AFTER_MILLIS && isRetryableStatus(status)
+        ? fail("Throttled", `status ${status}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`)
+        : fail("Status", `status ${status}; ${isRetryableStatus(status) ? "try again later" : advice}`)
+    }
+    if (!answer.complete) {
+      return yield* Effect.fail<Failure>({
+        reason: "ResponseTooLarge",
+        detail: `the answer is larger than ${Http.MAX_BODY_BYTES} bytes; check the AuthAPI base URL`
+      })
+    }
+    return answer
+  })
+
+/** Tries an attempt up to three times, within 75 seconds over all. @internal */
+export const retrying = <A, E extends Retry.Retryable, R>(
+  attempt: Effect.Effect<A, E, R>,
+  onTimeout: () => E
+): Effect.Effect<A, E, R> =>
+  attempt.pipe(
+    Effect.retry(Retry.policy<E>()),
+    // Its waits too: a layer may be built where nothing is interrupted.
+    Effect.interruptible,
+    Effect.timeoutFail({ duration: "75 seconds", onTimeout })
+  )
+
+/** @internal */
+export const isRetryable = (failure: { readonly reason: string; readonly status?: number | undefined }): boolean =>
+  failure.reason === "Transport" || failure.reason === "Timeout" || failure.reason === "Throttled" ||
+  (failure.reason === "Status" && isRetryableStatus(failure.status!))
+
+const isRetryableStatus = (status: number): boolean => status === 429 || (status >= 500 && status < 600)

@@ -1,0 +1,328 @@
+/**
+ * The public keys of a token issuer, looked up by `kid`.
+ *
+ * The policy of the remote layers follows `jose`'s remote key set: a set is kept for 10 minutes; an unknown `kid`
+ * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds (the reference
+ * client's limit); no redirects, status 200 only, 64 KiB at most; a failure is not kept: while there is no set that is
+ * young enough, every look-up asks.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Clock from "effect/Clock"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { parseBase } from "../protocol/Environment.ts"
+import * as Text from "../protocol/text.ts"
+import * as Http from "../run/http.ts"
+import * as SingleFlight from "../run/singleFlight.ts"
+import * as UrlDerivation from "../run/UrlDerivation.ts"
+
+/**
+ * Why there are no keys. `source` is where they were looked for: a URL, a file, or what the caller gave.
+ *
+ * - `Transport`, `Timeout`: no answer, or none within 10 s
+ * - `Status`: another one than 200
+ * - `ResponseTooLarge`: more than 64 KiB
+ * - `InvalidKeySet`: no JSON object with an array `keys`
+ * - `InvalidDiscovery`: a discovery document, or a configured issuer, that is not as it has to be
+ * - `Unreadable`: a file
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JwksError extends Schema.TaggedError<JwksError>("@agent-identity/core/JwksError")("JwksError", {
+  reason: Schema.Literal(
+    "Transport",
+    "Timeout",
+    "Status",
+    "ResponseTooLarge",
+    "InvalidKeySet",
+    "InvalidDiscovery",
+    "Unreadable"
+  ),
+  source: Schema.String,
+  detail: Schema.String,
+  status: Schema.optional(Schema.Number)
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message() {
+    return `No key set from ${this.source}: ${this.detail}`
+  }
+}
+
+/**
+ * An RSA public key for signatures (RFC 7517).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Jwk {
+  readonly kid: string
+  readonly kty: "RSA"
+  readonly n: string
+  readonly e: string
+  readonly alg: "RS256"
+}
+
+/**
+ * Finds keys.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** The keys with this `kid`: none, one, or more where an issuer names two alike. */
+  readonly find: (kid: string) => Effect.Effect<ReadonlyArray<Jwk>, JwksError>
+}
+
+/**
+ * The keys of the one issuer whose tokens are taken. `AgentIdentityJwt` takes it.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Jwks extends Context.Tag("@agent-identity/core/Jwks")<Jwks, Service>() {}
+
+/** Milliseconds that a key set is used. */
+const MAX_AGE = 10 * 60 * 1000
+/** Milliseconds between two fetches for unknown keys. */
+const COOLDOWN = 30 * 1000
+
+/**
+ * The keys behind a URL, by the policy at the head of this module. `locate` is asked for the URL at every fetch.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeRemote = (
+  locate: Effect.Effect<URL, JwksError>
+): Effect.Effect<Service, never, HttpClient.HttpClient> =>
+  Effect.gen(function*() {
+    const client = yield* HttpClient.HttpClient
+    let set: { readonly keys: ReadonlyArray<Jwk>; readonly fetchedAt: number } | undefined
+    let failedAt = -Infinity
+
+    const fetch = yield* SingleFlight.make(
+      Effect.gen(function*() {
+        const url = yield* locate
+        const keys = yield* parseKeySet(yield* getJson(client, url), url.href)
+        set = { keys, fetchedAt: yield* Clock.currentTimeMillis }
+        return keys
+      }).pipe(
+        // Here and not with those who wait: they may be gone by then.
+        Effect.tapErrorCause(() => Effect.map(Clock.currentTimeMillis, (now) => void (failedAt = now)))
+      )
+    )
+
+    const find = (kid: string) =>
+      Effect.gen(function*() {
+        const now = yield* Clock.currentTimeMillis
+        if (set === undefined || !within(set.fetchedAt, MAX_AGE, now)) return withKid(yield* fetch, kid)
+        const found = withKid(set.keys, kid)
+        if (found.length > 0 || within(set.fetchedAt, COOLDOWN, now) || within(failedAt, COOLDOWN, now)) return found
+        return withKid(yield* fetch, kid)
+      })
+
+    return { find }
+  })
+
+/**
+ * The key set of the deployment: `UrlDerivation`'s `jwks`, which comes from the issuer's base and never from the
+ * AuthAPI's.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Jwks, never, HttpClient.HttpClient | UrlDerivation.UrlDerivation> = Layer.effect(
+  Jwks,
+  Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) => makeRemote(Effect.succeed(jwks)))
+)
+
+/**
+ * An issuer that publishes where its keys are.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DiscoveryOptions {
+  /** Its `/.well-known/openid-configuration` is read, and has to name this very issuer. */
+  readonly issuer: string
+  /** Key sets on another origin than the issuer's, as whole URLs. */
+  readonly allowedJwksUris?: ReadonlyArray<string> | undefined
+  /** Allows `http:` for this machine's own addresses. */
+  readonly loopbackHttp?: boolean | undefined
+}
+
+/**
+ * The key set that an explicitly configured issuer names in its discovery document (OpenID Connect Discovery 1.0): over
+ * https, of the same issuer, and on the issuer's origin unless another URL is allowed. The document is read again with
+ * every fetch of the key set.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, JwksError, HttpClient.HttpClient> =>
+  Layer.effect(
+    Jwks,
+    Effect.gen(function*() {
+      const client = yield* HttpClient.HttpClient
+      const rules = { loopbackHttp: options.loopbackHttp === true }
+      const invalid = (detail: string) => new JwksError({ reason: "InvalidDiscovery", source: options.issuer, detail })
+      const issuer = yield* Effect.mapError(
+        parseBase(options.issuer, rules),
+        // A refused issuer may hold a password, which the error has left out of its input.
+        (error) => new JwksError({ reason: "InvalidDiscovery", source: error.input, detail: error.message })
+      )
+      const document = new URL(`${issuer.href.replace(/\/$/, "")}/.well-known/openid-configuration`)
+      return yield* makeRemote(Effect.gen(function*() {
+        const answer = yield* getJson(client, document)
+        const found = yield* Effect.mapError(
+          decodeDiscovery(answer),
+          () => invalid(`${document} does not hold \`issuer\` and \`jwks_uri\``)
+        )
+        if (found.issuer !== options.issuer) return yield* invalid(`${document} is of another issuer`)
+        const url = yield* Effect.mapError(
+          parseBase(found.jwks_uri, rules),
+          () => invalid(`the jwks_uri in ${document} is no https URL without a query`)
+        )
+        if (url.origin !== issuer.origin && options.allowedJwksUris?.includes(found.jwks_uri) !== true) {
+          return yield* invalid(`the jwks_uri in ${document} is on another origin, ${url.origin}, and is not allowed`)
+        }
+        return url
+      }))
+    })
+  )
+
+/**
+ * Keys that never change: a key set (RFC 7517) as data, of which those count that can verify RS256. Fails with
+ * `InvalidKeySet`.
+ *
+ * @example
+ * import { Jwks } from "@agent-identity/core"
+ * import { Effect } from "effect"
+ *
+ * const KeySet = Jwks.layerStatic({
+ *   keys: [{ kid: "key-1", kty: "RSA", n: "sXch…", e: "AQAB" }, { kid: "key-2", kty: "OKP", crv: "Ed25519", x: "11qY…" }]
+ * })
+ *
+ * const find = (kid: string) => Effect.flatMap(Jwks.Jwks, (jwks) => jwks.find(kid)).pipe(Effect.provide(KeySet))
+ *
+ * assert.deepStrictEqual((await Effect.runPromise(find("key-1"))).length, 1)
+ * assert.deepStrictEqual((await Effect.runPromise(find("key-2"))).length, 0)
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerStatic = (keySet: unknown): Layer.Layer<Jwks, JwksError> =>
+  Layer.effect(Jwks, Effect.map(Effect.suspend(() => parseKeySet(keySet, "the given value")), makeStatic))
+
+/**
+ * Keys from a JSON file, read once.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFile = (path: string): Layer.Layer<Jwks, JwksError, FileSystem.FileSystem> =>
+  Layer.effect(
+    Jwks,
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const source = `the file ${path}`
+      const text = yield* Effect.mapError(
+        fs.readFileString(path),
+        (error) => new JwksError({ reason: "Unreadable", source, detail: error.message })
+      )
+      return makeStatic(yield* parseKeySet(Text.parseJson(text), source))
+    })
+  )
+
+/**
+ * Keys as JSON in the configuration, for places that cannot reach the issuer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  json: Config.Config<string>
+): Layer.Layer<Jwks, JwksError | ConfigError.ConfigError> =>
+  Layer.effect(
+    Jwks,
+    Effect.map(Effect.flatMap(json, (text) => parseKeySet(Text.parseJson(text), "the configuration")), makeStatic)
+  )
+
+const makeStatic = (keys: ReadonlyArray<Jwk>): Service => ({ find: (kid) => Effect.succeed(withKid(keys, kid)) })
+
+/** False where the clock was set back: then nothing is known of how old something is. */
+const within = (since: number, span: number, now: number): boolean => now >= since && now - since < span
+
+/** Never by property access: a `kid` comes from whoever wrote the token. */
+const withKid = (keys: ReadonlyArray<Jwk>, kid: string): ReadonlyArray<Jwk> => keys.filter((key) => key.kid === kid)
+
+const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown, JwksError> =>
+  Effect.gen(function*() {
+    const fail = (reason: JwksError["reason"], detail: string, status?: number) =>
+      new JwksError({ reason, source: url.href, detail, ...(status === undefined ? undefined : { status }) })
+    const answer = yield* Http.send(
+      client,
+      HttpClientRequest.get(url, { headers: { accept: "application/json" } })
+    ).pipe(
+      Effect.mapError((error) => fail("Transport", Http.transportDetail(error))),
+      Effect.timeoutFail({
+        duration: "10 seconds",
+        onTimeout: () => fail("Timeout", "no answer within 10 seconds; check the network and the JWKS base URL")
+      })
+    )
+    if (answer.status !== 200) {
+      return yield* fail("Status", `status ${answer.status} instead of 200; check the JWKS base URL`, answer.status)
+    }
+    if (!answer.complete) {
+      return yield* fail(
+        "ResponseTooLarge",
+        `the answer is larger than ${Http.MAX_BODY_BYTES} bytes; check the JWKS base URL`
+      )
+    }
+    return Text.parseJson(Text.fromUtf8(answer.body) ?? "")
+  })
+
+const decodeDiscovery = Schema.decodeUnknown(Schema.Struct({ issuer: Schema.String, jwks_uri: Schema.String }))
+
+const decodeKeySet = Schema.decodeUnknownOption(Schema.Struct({ keys: Schema.Array(Schema.Unknown) }))
+
+const decodeKey = Schema.decodeUnknownOption(Schema.Struct({
+  kid: Schema.String,
+  kty: Schema.Literal("RSA"),
+  n: Schema.String,
+  e: Schema.String,
+  alg: Schema.optional(Schema.Literal("RS256")),
+  use: Schema.optional(Schema.Literal("sig")),
+  key_ops: Schema.optional(
+    Schema.Array(Schema.String).pipe(Schema.filter((operations) => operations.includes("verify")))
+  )
+}))
+
+/** The keys that can verify RS256; others may stand beside them. */
+const parseKeySet = (json: unknown, source: string): Either.Either<ReadonlyArray<Jwk>, JwksError> =>
+  Option.match(decodeKeySet(json), {
+    onNone: () =>
+      Either.left(
+        new JwksError({ reason: "InvalidKeySet", source, detail: "it is no JSON object with an array `keys`" })
+      ),
+    onSome: ({ keys }) =>
+      Either.right(keys.flatMap((key) =>
+        Option.match(decodeKey(key), {
+          onNone: () => [],
+          onSome: ({ e, kid, n }) => [{ kid, kty: "RSA" as const, n, e, alg: "RS256" as const }]
+        })
+      ))
+  })

@@ -1,0 +1,153 @@
+import { AgentIdentity, SealedBox, Signing } from "@agent-identity/core"
+import { assert, describe, it } from "@effect/vitest"
+import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { hex, shown, toHex, utf8, vector } from "../fixtures.ts"
+
+const options: AgentIdentity.Options = {
+  agentRuntimeId: "agent-123",
+  privateKey: Redacted.make(vector.pkcs8V1),
+  accountId: "acct-1",
+  fedramp: true
+}
+
+/** A file whose public key is another's. */
+const mismatch = `${vector.pkcs8V2.slice(0, -8)}AAAAAAA=`
+
+const identity = (changes: Partial<AgentIdentity.Options>) =>
+  AgentIdentity.AgentIdentity.pipe(
+    Effect.provide(Layer.provide(AgentIdentity.layer({ ...options, ...changes }), Signing.layer))
+  )
+
+const configured = Layer.provide(
+  AgentIdentity.layerConfig({
+    agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
+    privateKey: Config.redacted("AGENT_PRIVATE_KEY"),
+    accountId: Config.withDefault(Config.string("ACCOUNT_ID"), undefined),
+    fedramp: Config.withDefault(Config.boolean("FEDRAMP"), undefined)
+  }),
+  Signing.layer
+)
+
+const fromEnvironment = (environment: Record<string, string>) =>
+  AgentIdentity.AgentIdentity.pipe(
+    Effect.provide(configured),
+    Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(environment))))
+  )
+
+describe("layer", () => {
+  for (const [version, privateKey] of [["1", vector.pkcs8V1], ["2", vector.pkcs8V2]] as const) {
+    it.effect(`imports a key of version ${version}, which signs and opens sealed boxes`, () =>
+      Effect.gen(function*() {
+        const { agentRuntimeId, signer } = yield* identity({ privateKey: Redacted.make(privateKey) })
+        assert.strictEqual(agentRuntimeId, "agent-123")
+        assert.strictEqual(toHex(signer.publicKey), vector.publicKey)
+        const signature = yield* signer.sign(utf8(`agent-123:${vector.timestamp}`))
+        assert.strictEqual(
+          Buffer.from(signature).toString("base64"),
+          "3HXOrVnOX7USh8WvXXCZnUyrvwUdaWFME6ZQv+foYCmk7QXzPpNPLR/Qe26X9XkHB2SGAZjnOifmm39FXjdACA=="
+        )
+        const sealed = yield* SealedBox.seal(hex(vector.publicKey), utf8("task-123"))
+        assert.deepStrictEqual(yield* signer.openSealed(sealed), utf8("task-123"))
+      }))
+  }
+
+  it.effect("has an account where one is named, which is a FedRAMP account only where that is said", () =>
+    Effect.gen(function*() {
+      const account = (changes: Partial<AgentIdentity.Options>) =>
+        Effect.map(identity(changes), ({ account }) => account as unknown)
+      assert.deepStrictEqual(yield* account({}), { id: "acct-1", fedramp: true })
+      assert.deepStrictEqual(yield* account({ fedramp: false }), { id: "acct-1", fedramp: false })
+      assert.deepStrictEqual(yield* account({ fedramp: undefined }), { id: "acct-1", fedramp: false })
+      assert.isUndefined(yield* account({ accountId: undefined }))
+    }))
+
+  const refused: ReadonlyArray<
+    readonly [string, Partial<AgentIdentity.Options>, AgentIdentity.AgentIdentityError["reason"], says: string]
+  > = [
+    [
+      "an agent runtime id with a colon",
+      { agentRuntimeId: "agent:123" },
+      "InvalidAgentRuntimeId",
+      "\"agent:123\" is refused: an agent runtime id"
+    ],
+    ["an empty agent runtime id", { agentRuntimeId: "" }, "InvalidAgentRuntimeId", "an agent runtime id"],
+    [
+      "an account id that is no header value",
+      { accountId: "acct\n1" },
+      "InvalidAccountId",
+      "\"acct\\n1\" is refused: an account id"
+    ],
+    ["an empty account id", { accountId: "" }, "InvalidAccountId", "an account id"],
+    [
+      "a key that is no base64",
+      { privateKey: Redacted.make(`${vector.pkcs8V1}!`) },
+      "InvalidPrivateKey",
+      "not standard base64"
+    ],
+    [
+      "a key that is no PKCS#8",
+      { privateKey: Redacted.make(`${vector.pkcs8V1}BwcH`) },
+      "InvalidPrivateKey",
+      "not PKCS#8"
+    ],
+    ["an empty key", { privateKey: Redacted.make("") }, "InvalidPrivateKey", "not PKCS#8"],
+    [
+      "a key beside another's public key",
+      { privateKey: Redacted.make(mismatch) },
+      "InvalidPrivateKey",
+      "the public key of another key"
+    ]
+  ]
+  for (const [name, changes, reason, says] of refused) {
+    it.effect(`refuses ${name}, and shows nothing of the key`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(identity(changes))
+        assert.strictEqual(error._tag, "AgentIdentityError")
+        assert.strictEqual(error.reason, reason)
+        assert.include(error.message, says)
+        assert.strictEqual(error.input === undefined, reason === "InvalidPrivateKey")
+        for (const part of ["MC4C", "MFEC", "BwcH", "0707", "7,7", "7, 7"]) assert.notInclude(shown(error), part)
+      }))
+  }
+
+  it.effect("quotes no more of a long id than it takes to recognise it", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(identity({ agentRuntimeId: "x".repeat(9999) }))
+      assert.strictEqual(error.input, `${"x".repeat(64)}...`)
+    }))
+
+  it.effect("the identity itself shows nothing of the key", () =>
+    Effect.gen(function*() {
+      const shownIdentity = shown(yield* identity({}))
+      assert.include(shownIdentity, "agent-123")
+      for (const part of ["MC4C", "BwcH", "0707", "7,7", "7, 7"]) assert.notInclude(shownIdentity, part)
+    }))
+})
+
+describe("layerConfig", () => {
+  const environment = { AGENT_RUNTIME_ID: "agent-123", AGENT_PRIVATE_KEY: `${vector.pkcs8V2}\n` }
+
+  it.effect("reads its options from configuration", () =>
+    Effect.gen(function*() {
+      const agent = yield* fromEnvironment({ ...environment, ACCOUNT_ID: "acct-1", FEDRAMP: "true" })
+      assert.strictEqual(agent.agentRuntimeId, "agent-123")
+      assert.strictEqual(toHex(agent.signer.publicKey), vector.publicKey)
+      assert.deepStrictEqual(agent.account as unknown, { id: "acct-1", fedramp: true })
+      assert.isUndefined((yield* fromEnvironment(environment)).account)
+    }))
+
+  it.effect("fails with the name of what is missing", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(fromEnvironment({ AGENT_RUNTIME_ID: "agent-123" }))
+      assert.notStrictEqual(error._tag as string, "AgentIdentityError")
+      assert.include(String(error), "AGENT_PRIVATE_KEY")
+    }))
+
+  it.effect("fails with the reason for what is refused, and shows nothing of the key", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(fromEnvironment({ ...environment, AGENT_PRIVATE_KEY: `${vector.pkcs8V1}BwcH` }))
+      assert.instanceOf(error, AgentIdentity.AgentIdentityError)
+      assert.strictEqual((error as AgentIdentity.AgentIdentityError).reason, "InvalidPrivateKey")
+      for (const part of ["MC4C", "BwcH", "0707"]) assert.notInclude(shown(error), part)
+    }))
+})

@@ -1,0 +1,117 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Option, Ref, TestClock } from "effect"
+import * as SingleFlight from "../../src/run/singleFlight.ts"
+
+/** A flight that counts its runs, each of which ends with what `gate` is given. */
+const gated = Effect.gen(function*() {
+  const runs = yield* Ref.make(0)
+  const started = yield* Deferred.make<void>()
+  const gate = yield* Deferred.make<string, string>()
+  const flight = yield* SingleFlight.make(
+    Ref.update(runs, (_) => _ + 1).pipe(
+      Effect.zipRight(Deferred.succeed(started, undefined)),
+      Effect.zipRight(Deferred.await(gate))
+    )
+  )
+  return { runs, started, gate, flight }
+})
+
+const herd = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.forEach(Array.from({ length: 1000 }), () => Effect.exit(effect), { concurrency: "unbounded" })
+
+describe("singleFlight", () => {
+  it.effect("runs nothing until it is asked", () =>
+    Effect.gen(function*() {
+      const { runs } = yield* gated
+      yield* Effect.yieldNow()
+      assert.strictEqual(yield* Ref.get(runs), 0)
+    }))
+
+  const exits: ReadonlyArray<readonly [name: string, exit: Exit.Exit<string, string>]> = [
+    ["a success", Exit.succeed("a")],
+    ["a failure", Exit.fail("b")],
+    ["a defect", Exit.die("c")]
+  ]
+  for (const [name, exit] of exits) {
+    it.effect(`shares ${name} among 1,000 who ask at the same time, and runs again for the next`, () =>
+      Effect.gen(function*() {
+        const { flight, gate, runs, started } = yield* gated
+        const waiters = yield* Effect.fork(herd(flight))
+        yield* Deferred.await(started)
+        yield* Deferred.done(gate, exit)
+        const got = yield* Fiber.join(waiters)
+        assert.strictEqual(got.length, 1000)
+        for (const one of got) assert.deepStrictEqual(one, exit)
+        assert.strictEqual(yield* Ref.get(runs), 1)
+        assert.deepStrictEqual(yield* Effect.exit(flight), exit)
+        assert.strictEqual(yield* Ref.get(runs), 2)
+      }))
+  }
+
+  it.effect("shares an effect that interrupts itself, and runs it again for the next", () =>
+    Effect.gen(function*() {
+      const runs = yield* Ref.make(0)
+      const flight = yield* SingleFlight.make(Effect.zipRight(Ref.update(runs, (_) => _ + 1), Effect.interrupt))
+      const waiter = yield* Effect.fork(flight)
+      const exit = yield* Fiber.await(waiter)
+      assert.isTrue(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause))
+      yield* Fiber.await(yield* Effect.fork(flight))
+      assert.strictEqual(yield* Ref.get(runs), 2)
+    }))
+
+  it.effect("starts anew for a waiter that asks again as soon as it is answered", () =>
+    Effect.gen(function*() {
+      const runs = yield* Ref.make(0)
+      const flight = yield* SingleFlight.make(Ref.updateAndGet(runs, (_) => _ + 1))
+      assert.deepStrictEqual(yield* Effect.all([flight, flight, flight]), [1, 2, 3])
+    }))
+
+  it.effect("is harmed by no waiter's interruption, the first one's included, and lets go of them at once", () =>
+    Effect.gen(function*() {
+      const { flight, gate, runs, started } = yield* gated
+      const [first, second, third] = yield* Effect.all([
+        Effect.fork(flight),
+        Effect.fork(flight),
+        Effect.fork(flight)
+      ])
+      yield* Deferred.await(started)
+      yield* Fiber.interrupt(first)
+      yield* Fiber.interrupt(third)
+      assert.isTrue(Option.isNone(yield* second.poll))
+      yield* Deferred.succeed(gate, "a")
+      assert.strictEqual(yield* Fiber.join(second), "a")
+      assert.strictEqual(yield* Ref.get(runs), 1)
+    }))
+
+  it.effect("goes on without any waiter, and whoever asks meanwhile shares it", () =>
+    Effect.gen(function*() {
+      const { flight, gate, runs, started } = yield* gated
+      const only = yield* Effect.fork(flight)
+      yield* Deferred.await(started)
+      yield* Fiber.interrupt(only)
+      const next = yield* Effect.fork(flight)
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(gate, "a")
+      assert.strictEqual(yield* Fiber.join(next), "a")
+      assert.strictEqual(yield* Ref.get(runs), 1)
+    }))
+
+  it.effect("is another one for each that is made", () =>
+    Effect.gen(function*() {
+      const runs = yield* Ref.make(0)
+      const effect = Ref.updateAndGet(runs, (_) => _ + 1)
+      const [one, other] = yield* Effect.all([SingleFlight.make(effect), SingleFlight.make(effect)])
+      const got = yield* Effect.all([one, other], { concurrency: "unbounded" })
+      assert.sameMembers(got, [1, 2])
+    }))
+
+  it.effect("runs by the clock of whoever made it", () =>
+    Effect.gen(function*() {
+      const flight = yield* SingleFlight.make(Effect.as(Effect.sleep("1 minute"), "a"))
+      const waiter = yield* Effect.fork(flight)
+      yield* TestClock.adjust("59 seconds")
+      assert.isTrue(Option.isNone(yield* waiter.poll))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(waiter), "a")
+    }))
+})
