@@ -1,4 +1,5 @@
 /** JSON that is nested as deep as its place has room for: an error with a name wherever it stands, and no defect. */
+import { ResponsesApi, ResponsesHandlers } from "@agent-identity/authapi"
 import {
   AgentIdentityJwt,
   AgentRegistration,
@@ -14,9 +15,7 @@ import {
   AuthApi,
   AuthApiHandlers,
   RegistrationBearer,
-  RegistrationLimits,
-  ResponsesApi,
-  ResponsesHandlers
+  RegistrationLimits
 } from "@agent-identity/server"
 import { Fakes } from "@agent-identity/testing"
 import {

@@ -1,36 +1,40 @@
 /** All that the server answers, composed: AuthAPI, token issuer, Responses endpoint, documentation, admin route. */
-import { Jwks } from "@agent-identity/core"
-import { NodeSigning } from "@agent-identity/node"
-import {
-  AgentAssertionVerifier,
-  type AgentDirectory,
-  AgentDirectoryCache,
-  AgentIdentityIssuer,
-  AuthApi,
-  AuthApiHandlers,
-  IssuerApi,
-  IssuerApiHandlers,
-  RegistrationBearer,
-  RegistrationLimits,
-  ResponsesHandlers,
-  ServerMiddleware
-} from "@agent-identity/server"
+import * as Jwks from "@agent-identity/core/Jwks"
+import * as NodeSigning from "@agent-identity/node/NodeSigning"
+import * as AgentAssertionVerifier from "@agent-identity/server/AgentAssertionVerifier"
+import type * as AgentDirectory from "@agent-identity/server/AgentDirectory"
+import * as AgentDirectoryCache from "@agent-identity/server/AgentDirectoryCache"
+import * as AgentIdentityIssuer from "@agent-identity/server/AgentIdentityIssuer"
+import * as AuthApi from "@agent-identity/server/AuthApi"
 import * as AuthApiDocs from "@agent-identity/server/AuthApiDocs"
-import { LibsqlFile, Postgres } from "@agent-identity/sql"
-import {
-  FileSystem,
-  type HttpApp,
-  HttpLayerRouter,
-  HttpMiddleware,
-  HttpServer,
-  HttpServerRequest,
-  Path
-} from "@effect/platform"
-import { NodeHttpServer } from "@effect/platform-node"
-import { Clock, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
+import * as AuthApiHandlers from "@agent-identity/server/AuthApiHandlers"
+import * as IssuerApi from "@agent-identity/server/IssuerApi"
+import * as IssuerApiHandlers from "@agent-identity/server/IssuerApiHandlers"
+import * as RegistrationBearer from "@agent-identity/server/RegistrationBearer"
+import * as RegistrationLimits from "@agent-identity/server/RegistrationLimits"
+import * as ServerMiddleware from "@agent-identity/server/ServerMiddleware"
+import * as LibsqlFile from "@agent-identity/sql/LibsqlFile"
+import * as Postgres from "@agent-identity/sql/Postgres"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as FileSystem from "@effect/platform/FileSystem"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Path from "@effect/platform/Path"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
 import { createServer } from "node:http"
 import type { Socket } from "node:net"
+import * as ResponsesHandlers from "../ResponsesHandlers.ts"
 import * as Admin from "./admin.ts"
 import { CommandError, type ServeOptions } from "./options.ts"
 import * as State from "./state.ts"
