@@ -2,6 +2,7 @@
  * A backend of your own that is stricter than the real one, and its client: task ids are sealed for the agent's key, what
  * is signed is the form v2, each assertion counts once, and an agent gets two tasks a minute.
  */
+import { ResponsesHandlers } from "@agent-identity/authapi"
 import {
   AgentAssertion,
   AgentIdentity,
@@ -22,7 +23,6 @@ import {
   AuthApiHandlers,
   RegistrationBearer,
   RegistrationLimits,
-  ResponsesHandlers,
   ServerMiddleware
 } from "@agent-identity/server"
 import * as AuthApiDocs from "@agent-identity/server/AuthApiDocs"

@@ -2,6 +2,7 @@
  * A server as it would run in production: an AuthAPI with limits and a protected endpoint, over a directory in PostgreSQL
  * that as many of it share as you like, with what was looked up remembered for a while. `DATABASE_URL` names the database.
  */
+import { ResponsesHandlers } from "@agent-identity/authapi"
 import { Run, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import {
@@ -11,7 +12,6 @@ import {
   AuthApiHandlers,
   RegistrationBearer,
   RegistrationLimits,
-  ResponsesHandlers,
   ServerMiddleware
 } from "@agent-identity/server"
 import { Postgres, SqlAgentDirectory } from "@agent-identity/sql"

@@ -3,6 +3,7 @@
  * middleware of HttpApi, both of which tell their caller who it is. It listens on a loopback port of its own choice and
  * keeps everything in memory.
  */
+import { ResponsesHandlers } from "@agent-identity/authapi"
 import { AccountId, AgentKey, AgentRuntimeId, type Environment, Signing, UrlDerivation } from "@agent-identity/core"
 import {
   AgentAssertionVerifier,
@@ -15,7 +16,6 @@ import {
   IssuerApiHandlers,
   RegistrationBearer,
   RegistrationLimits,
-  ResponsesHandlers,
   ServerMiddleware
 } from "@agent-identity/server"
 import {

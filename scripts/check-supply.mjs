@@ -20,7 +20,6 @@ const reasons = {
   "@noble/curves": "Ed25519 and X25519 on any JavaScript runtime",
   "@noble/hashes": "SHA-512 and BLAKE2b under these two",
   effect: "Effect 3 itself",
-  fzstd: "zstd request bodies, that Node 20 cannot read",
   jose: "signed tokens: JWS, JWK and claims",
   "proper-lockfile": "one writer of `auth.json` at a time, among processes",
   ws: "WebSockets whose handshake carries a header"

@@ -2,9 +2,10 @@
  * A run without an account and without the internet: a backend on loopback, a new agent that it knows, and a script in the
  * place of the model. Only the model is made up: the token, the task and every signature are verified.
  */
+import { ResponsesApi } from "@agent-identity/authapi"
 import { UrlDerivation } from "@agent-identity/core"
 import { NodeAgentIdentity, NodeSigning } from "@agent-identity/node"
-import { AgentAuthentication, ResponsesApi } from "@agent-identity/server"
+import { AgentAuthentication } from "@agent-identity/server"
 import { HttpLayerRouter, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { Effect, Layer, Schema } from "effect"
 import { makeAgent, makeBackend } from "../backend.ts"

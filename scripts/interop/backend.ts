@@ -1,4 +1,5 @@
 /** Our backend, and everything that a client sends to it, verified apart from the handlers that answer. */
+import { ResponsesHandlers } from "@agent-identity/authapi"
 import { AccountId, AgentKey, AgentRuntimeId, SignedPayload, Signing } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import {
@@ -10,8 +11,7 @@ import {
   IssuerApi,
   IssuerApiHandlers,
   RegistrationBearer,
-  RegistrationLimits,
-  ResponsesHandlers
+  RegistrationLimits
 } from "@agent-identity/server"
 import { HttpApp, HttpLayerRouter, HttpMiddleware, HttpServerRequest, type HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"

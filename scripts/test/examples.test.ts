@@ -3,7 +3,7 @@ import { NodeContext } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 
-const PACKAGES = ["core", "node", "server", "sql", "testing"]
+const PACKAGES = ["core", "node", "server", "sql", "authapi", "testing"]
 
 /** With options, and with options from configuration, it is the same layer. */
 const nameOf = (layer: string) => layer.replace(/(With|Config)$/, "")

@@ -54,7 +54,7 @@ export const allowed: ReadonlyArray<Allowed> = [
     why: "a command gives the token by printing it"
   },
   {
-    file: "scripts/test/authapi.test.ts",
+    file: "packages/authapi/test/authapi.test.ts",
     channels: ["child process"],
     tests: /^two processes on one PostgreSQL behave as one/,
     why: "`authapi mint` gives the token by printing it"

@@ -3,6 +3,7 @@
  * with outages. What happens is checked at each step against the rules, and at the end nothing is left. `HARD_SEED` makes
  * another day of it.
  */
+import { ResponsesApi, ResponsesHandlers } from "@agent-identity/authapi"
 import {
   type AccountId,
   AgentIdentityJwt,
@@ -25,9 +26,7 @@ import {
   IssuerApi,
   IssuerApiHandlers,
   RegistrationBearer,
-  RegistrationLimits,
-  ResponsesApi,
-  ResponsesHandlers
+  RegistrationLimits
 } from "@agent-identity/server"
 import { Fakes } from "@agent-identity/testing"
 import {

@@ -1,4 +1,5 @@
 /** JSON that is nested as deep as its place has room for: an error with a name wherever it stands, and no defect. */
+import { ResponsesApi, ResponsesHandlers } from "@agent-identity/authapi"
 import { AgentIdentityJwt, AssertionHeader, Jwks, ProviderAuth, Signing, TaskRegistration } from "@agent-identity/core"
 import { AgentRegistration } from "@agent-identity/login"
 import {
@@ -7,9 +8,7 @@ import {
   AuthApi,
   AuthApiHandlers,
   RegistrationBearer,
-  RegistrationLimits,
-  ResponsesApi,
-  ResponsesHandlers
+  RegistrationLimits
 } from "@agent-identity/server"
 import { Fakes } from "@agent-identity/testing"
 import {

@@ -46,11 +46,3 @@ export * as RegistrationLimits from "./RegistrationLimits.ts"
  * @since 0.1.0
  */
 export * as ServerMiddleware from "./ServerMiddleware.ts"
-/**
- * @since 0.1.0
- */
-export * as ResponsesApi from "./ResponsesApi.ts"
-/**
- * @since 0.1.0
- */
-export * as ResponsesHandlers from "./ResponsesHandlers.ts"

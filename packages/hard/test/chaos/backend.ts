@@ -1,4 +1,5 @@
 /** The real server side, which counts what it verifies, and can end tasks; and a host that nobody should ever ask. */
+import { ResponsesHandlers } from "@agent-identity/authapi"
 import { NodeSigning } from "@agent-identity/node"
 import {
   AgentAssertionVerifier,
@@ -7,7 +8,6 @@ import {
   AuthApiHandlers,
   RegistrationBearer,
   RegistrationLimits,
-  ResponsesHandlers,
   ServerMiddleware
 } from "@agent-identity/server"
 import { HttpLayerRouter, HttpServer } from "@effect/platform"

@@ -4,6 +4,9 @@
  *
  * @since 0.1.0
  */
+import * as AgentAssertionVerifier from "@agent-identity/server/AgentAssertionVerifier"
+import * as AgentAuthentication from "@agent-identity/server/AgentAuthentication"
+import type * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -12,9 +15,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import * as AgentAssertionVerifier from "./AgentAssertionVerifier.ts"
-import * as AgentAuthentication from "./AgentAuthentication.ts"
-import type * as AgentDirectory from "./AgentDirectory.ts"
 import * as RequestBody from "./internal/requestBody.ts"
 import * as ResponsesApi from "./ResponsesApi.ts"
 
@@ -101,8 +101,9 @@ export const layerModels: Layer.Layer<never, never, Requirements> = HttpLayerRou
  * All of the above.
  *
  * @example
+ * import { ResponsesApi, ResponsesHandlers } from "@agent-identity/authapi"
  * import { Signing } from "@agent-identity/core"
- * import { AgentAssertionVerifier, AgentDirectory, ResponsesApi, ResponsesHandlers } from "@agent-identity/server"
+ * import { AgentAssertionVerifier, AgentDirectory } from "@agent-identity/server"
  * import { HttpLayerRouter } from "@effect/platform"
  * import { Layer } from "effect"
  *

@@ -10,9 +10,9 @@ import { once } from "node:events"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { inject } from "vitest"
-import { parse, type ServeOptions } from "../authapi/options.ts"
-import * as Server from "../authapi/server.ts"
-import * as State from "../authapi/state.ts"
+import { parse, type ServeOptions } from "../src/internal/options.ts"
+import * as Server from "../src/internal/server.ts"
+import * as State from "../src/internal/state.ts"
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -145,8 +145,14 @@ const recordOf = (token: string) => {
 
 const command = (folder: string, args: ReadonlyArray<string>) =>
   // Not by the command `tsx`, which has a child that outlives it when it is killed.
-  spawn(process.execPath, ["--import", "tsx", "--conditions=@agent-identity/source", "scripts/authapi.ts", ...args], {
-    cwd: new URL("../..", import.meta.url),
+  spawn(process.execPath, [
+    "--import",
+    "tsx",
+    "--conditions=@agent-identity/source",
+    "packages/authapi/src/main.ts",
+    ...args
+  ], {
+    cwd: new URL("../../..", import.meta.url),
     env: { ...process.env, XDG_STATE_HOME: folder }
   })
 

@@ -1,5 +1,6 @@
 /** The command line of `npm run authapi`. */
-import { Data, Effect } from "effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 
 export const USAGE = `npm run authapi -- [--port N] [options]                starts an AuthAPI on loopback

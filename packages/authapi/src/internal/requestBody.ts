@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import * as Zstd from "./zstd.ts"
 
 /** @internal */
-export class RequestBodyError extends Schema.TaggedError<RequestBodyError>("@agent-identity/server/RequestBodyError")(
+export class RequestBodyError extends Schema.TaggedError<RequestBodyError>("@agent-identity/authapi/RequestBodyError")(
   "RequestBodyError",
   { reason: Schema.Literal("TooLarge", "TimedOut", "UnsupportedEncoding", "InvalidEncoding", "InvalidRequest") }
 ) {

@@ -1,6 +1,7 @@
+import { ResponsesApi, ResponsesHandlers } from "@agent-identity/authapi"
 import { AgentAssertion, AgentIdentity, RunTask, TaskRegistration } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import { AgentAssertionVerifier, AgentDirectory, ResponsesApi, ResponsesHandlers } from "@agent-identity/server"
+import { AgentAssertionVerifier, AgentDirectory } from "@agent-identity/server"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { HttpBody, HttpClient, HttpLayerRouter, HttpServer } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"

@@ -47,7 +47,7 @@ export type ResponsesRequest = typeof ResponsesRequest.Type
  * The last thing that the user said; empty where that is no text.
  *
  * @example
- * import { ResponsesApi } from "@agent-identity/server"
+ * import { ResponsesApi } from "@agent-identity/authapi"
  *
  * const input = [{ role: "user", content: "hello" }, { role: "user", content: [{ text: "are you " }, { text: "there?" }] }]
  *

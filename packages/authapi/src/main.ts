@@ -3,12 +3,21 @@
  *
  * npm run authapi -- --help
  */
-import { HttpBody, HttpClient } from "@effect/platform"
-import { NodeContext, NodeHttpClient, NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Layer, Logger, LogLevel, Option, Schema } from "effect"
-import { type Command, CommandError, parse, USAGE } from "./authapi/options.ts"
-import * as Server from "./authapi/server.ts"
-import * as State from "./authapi/state.ts"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { type Command, CommandError, parse, USAGE } from "./internal/options.ts"
+import * as Server from "./internal/server.ts"
+import * as State from "./internal/state.ts"
 
 const run = (command: Command) => {
   switch (command._tag) {

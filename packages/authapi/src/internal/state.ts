@@ -1,6 +1,9 @@
 /** Where a server keeps what its commands need: a folder for each port, that only its owner reads. */
-import { FileSystem, Path } from "@effect/platform"
-import { Config, Effect, Option } from "effect"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Path from "@effect/platform/Path"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Os from "node:os"
 
 export const folderOf = (port: number) =>

@@ -2,17 +2,25 @@
  * The admin route: makes and takes agents for whoever can read this user's files, and for nobody else. A page in a browser
  * cannot ask it: a request with an `Origin`, or for another host than this machine, is refused.
  */
-import { AccountId, AgentIdentityJwt, AgentKey, AgentRuntimeId, Jwks, Signing } from "@agent-identity/core"
-import { AgentDirectory, AgentIdentityIssuer } from "@agent-identity/server"
-import type { HttpApp } from "@effect/platform"
-import {
-  FileSystem,
-  HttpIncomingMessage,
-  HttpLayerRouter,
-  HttpServerRequest,
-  HttpServerResponse
-} from "@effect/platform"
-import { Effect, Option, ParseResult, Redacted, Schema } from "effect"
+import * as AccountId from "@agent-identity/core/AccountId"
+import * as AgentIdentityJwt from "@agent-identity/core/AgentIdentityJwt"
+import * as AgentKey from "@agent-identity/core/AgentKey"
+import * as AgentRuntimeId from "@agent-identity/core/AgentRuntimeId"
+import * as Jwks from "@agent-identity/core/Jwks"
+import * as Signing from "@agent-identity/core/Signing"
+import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
+import * as AgentIdentityIssuer from "@agent-identity/server/AgentIdentityIssuer"
+import * as FileSystem from "@effect/platform/FileSystem"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
+import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import { timingSafeEqual } from "node:crypto"
 import { CommandError } from "./options.ts"
 
