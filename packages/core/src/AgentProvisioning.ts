@@ -153,7 +153,7 @@ export const make = (options: Options): Effect.Effect<
     const store = yield* CredentialStore.CredentialStore
     const signing = yield* Signing.Signing
     const context = yield* Effect.context<HttpClient.HttpClient | UrlDerivation.UrlDerivation>()
-    const cooldown = Cooldown.make(Duration.toMillis(options.cooldown ?? "1 hour"))
+    const cooldown = Cooldown.make<AgentProvisioningError>(Duration.toMillis(options.cooldown ?? "1 hour"))
     const lease = Duration.decode(options.lease ?? "20 seconds")
 
     /** The login as it is now, which must still be this person's. */

@@ -83,7 +83,7 @@ describe("AuthCommand", () => {
       const error = yield* Effect.flip(Effect.flatten(AuthCommand.make({ ...node(stubborn), timeout: "500 millis" })))
       assert.strictEqual(error.reason, "Timeout")
       assert.isBelow(performance.now() - began, 10_000)
-    }), 30_000)
+    }))
 
   it.live("fails for all who wait by one run", () =>
     Effect.gen(function*() {
@@ -94,7 +94,7 @@ describe("AuthCommand", () => {
       })
       assert.isTrue(errors.every(({ reason }) => reason === "Timeout"))
       assert.isBelow(performance.now() - began, 5_000)
-    }), 30_000)
+    }))
 
   it.live("waits for no command that complains at length, or reads its input to the end", () =>
     Effect.gen(function*() {
@@ -103,7 +103,7 @@ describe("AuthCommand", () => {
       for (const script of [complaining, reading]) {
         assert.strictEqual(Redacted.value(yield* Effect.flatten(AuthCommand.make(node(script)))), "token")
       }
-    }), 30_000)
+    }))
 
   it.effect("is the token of a provider's requests", () =>
     Effect.gen(function*() {

@@ -334,8 +334,7 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
           assert.isAbove(said.map((_) => Number(/lost (\d+)/.exec(_)![1])).reduce((a, b) => a + b), 0)
           const store = yield* open(Postgres.layerCredentialStore({ url }))
           assert.strictEqual(countOf(Option.getOrThrow(yield* store.get(BINDING)).record), 400)
-        }),
-      60_000
+        })
     )
 
     it.scopedLive("works with the client of an app, whatever that makes of names", () =>
@@ -369,8 +368,7 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
             Effect.retry(Schedule.spaced("100 millis").pipe(Schedule.upTo("10 seconds")))
           )
           assert.isTrue(Option.isSome(found))
-        }),
-      20_000
+        })
     )
 
     it.scopedLive("does not wait for a transaction that holds the row", () =>
@@ -424,6 +422,6 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
         assert.isAbove(unknown, 0)
         assert.isAtLeast(count, acknowledged)
         assert.isAtMost(count, acknowledged + unknown)
-      }), 30_000)
+      }))
   })
 })

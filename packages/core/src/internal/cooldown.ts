@@ -2,19 +2,18 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import type { AgentProvisioningError } from "../AgentProvisioning.ts"
 import type * as ChatGptLogin from "../ChatGptLogin.ts"
 
 /** @internal */
-export const make = (millis: number) => {
+export const make = <E extends { readonly reason: string }>(millis: number) => {
   const failures = new Map<string, {
-    readonly error: AgentProvisioningError
+    readonly error: E
     readonly since: number
     readonly token: Redacted.Redacted<string>
   }>()
   const key = ({ binding }: ChatGptLogin.Login) => JSON.stringify([binding.accountId, binding.chatgptUserId])
   return {
-    begin: (login: ChatGptLogin.Login, error: AgentProvisioningError) =>
+    begin: (login: ChatGptLogin.Login, error: E) =>
       error.reason === "Unavailable" || error.reason === "Refused"
         ? Effect.map(
           Clock.currentTimeMillis,
@@ -29,7 +28,7 @@ export const make = (millis: number) => {
         return failure !== undefined && now >= failure.since && now - failure.since < millis &&
             (failure.error.reason === "Unavailable" ||
               Redacted.value(failure.token) === Redacted.value(login.accessToken))
-          ? failure.error
+          ? Effect.fail(failure.error)
           : Effect.void
       })
   }

@@ -33,7 +33,7 @@ const MAX_HEAP_GROWTH = 24 * 1024 * 1024
 
 export const run = async ({ accepted, cases: share, name, run }: Family): Promise<void> => {
   const again = (index: number) =>
-    `HARD_SEED=${SEED} HARD_CASE=${index} npx vitest run --config vitest.hard.config.ts packages/hard/test/mutations -t "${name}:"`
+    `HARD_SEED=${SEED} HARD_CASE=${index} npx vitest run --config quality/hard/vitest.config.ts quality/hard/test/mutations -t "${name}:"`
   const runCase = async (index: number) => {
     try {
       return await run(Random.make(`${name} ${SEED} ${index}`), index)

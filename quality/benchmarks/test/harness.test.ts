@@ -20,7 +20,7 @@ describe("harness", () => {
       ], FORM)
       assert.strictEqual(single!.ratio, 1)
       if (!(double!.ratio! > 1.7 && double!.ratio! < 2.3)) return yield* Effect.fail(`found ${double!.ratio}`)
-    }).pipe(Effect.retry({ times: 9 })), 60_000)
+    }).pipe(Effect.retry({ times: 9 })))
 
   it.live("runs every kind of operation as often as it says", () =>
     Effect.gen(function*() {

@@ -3,8 +3,8 @@
  *
  * npm run test:mutants -- [module or file...]
  *
- * A survivor is an error, unless packages/core/test/mutants.json says why nobody could tell; so is a reason for what does
- * not survive. All modules together, as without an argument, also write packages/core/test/mutants.md.
+ * A survivor is an error, unless quality/mutants/reasons.json says why nobody could tell; so is a reason for what does
+ * not survive. All modules together, as without an argument, also write quality/mutants/results.md.
  */
 import { Stryker } from "@stryker-mutator/core"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
@@ -51,14 +51,17 @@ interface Change {
 }
 
 const reasons: ReadonlyArray<Change & { readonly why: string }> = JSON.parse(
-  readFileSync("packages/core/test/mutants.json", "utf8")
+  readFileSync("quality/mutants/reasons.json", "utf8")
 )
 
 const run = (file: string, further: ReadonlyArray<string>): Promise<Mutants> => {
-  // Where vitest.mutants.config.ts reads it.
+  // Where vitest.config.ts beside this file reads it.
   process.env.MUTANTS_TESTS = [file, "names", ...further].map((name) => `packages/core/test/${name}.test.ts`)
     .filter(existsSync).join(",")
-  return new Stryker({ mutate: [`packages/core/src/${file}.ts`] }).runMutationTest()
+  return new Stryker({
+    configFile: "quality/mutants/stryker.config.mjs",
+    mutate: [`packages/core/src/${file}.ts`]
+  }).runMutationTest()
 }
 
 const oneLine = (code: string): string => code.replaceAll(/\s+/g, " ").trim()
@@ -127,10 +130,10 @@ if (given.length === 0) {
     `**${file}**: ${why}\n\n\`\`\`diff\n- ${code}\n+ ${changed}\n\`\`\`\n`
   )
   writeFileSync(
-    "packages/core/test/mutants.md",
+    "quality/mutants/results.md",
     `# Mutation testing
 
-\`npm run test:mutants\` writes this, from a run and from the reasons in mutants.json.
+\`npm run test:mutants\` writes this, from a run and from the reasons in reasons.json.
 
 ${rows.join("\n")}
 

@@ -1,9 +1,9 @@
-/** Mutation testing, by `npm run test:mutants`: scripts/mutants.ts says which file and which tests. */
+/** Mutation testing, by `npm run test:mutants`: main.ts says which file and which tests. */
 export default {
   plugins: ["@stryker-mutator/vitest-runner"],
   testRunner: "vitest",
   // Which of the files import which is no help: that is known already.
-  vitest: { configFile: "vitest.mutants.config.ts", related: false },
+  vitest: { configFile: "quality/mutants/vitest.config.ts", related: false },
   // What runs once, as modules load, counts: tables, patterns and schemas are half of these modules.
   ignoreStatic: false,
   ignorePatterns: ["dist", "build", "coverage"],

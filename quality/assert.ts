@@ -1,6 +1,6 @@
 /**
  * Node's deep equality in the place of chai's, which takes `Option.none()` for `Option.some(x)` and so would let such tests
- * say nothing. A test in `packages/hard` shows it.
+ * say nothing. A test in `quality/hard` shows it.
  */
 import * as Assert from "node:assert"
 import { assert } from "vitest"

@@ -4,7 +4,7 @@ import * as Pages from "../src/pages.ts"
 import type { GroupResult } from "../src/report.ts"
 
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8")
-const { groups } = JSON.parse(read("packages/benchmarks/results/results.json")) as {
+const { groups } = JSON.parse(read("quality/benchmarks/results/results.json")) as {
   readonly groups: ReadonlyArray<GroupResult>
 }
 

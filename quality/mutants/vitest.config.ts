@@ -4,9 +4,9 @@ import { Tinypool } from "tinypool"
 import type { RunnerTestCase } from "vitest"
 import { defineConfig } from "vitest/config"
 import type { Reporter } from "vitest/node"
-import { resolution } from "./vitest.shared.ts"
+import { resolution } from "../../vitest.workspace.ts"
 
-const core = fileURLToPath(new URL("packages/core/src", import.meta.url))
+const core = fileURLToPath(new URL("../../packages/core/src", import.meta.url))
 
 /** `import { A } from` the package is `import * as A from` its module: most of the time goes into imports. */
 const deepImports = {
@@ -47,7 +47,7 @@ const mutants = {
   test: {
     name: "mutants",
     include: process.env.MUTANTS_TESTS?.split(",") ?? ["packages/core/test/**/*.test.ts"],
-    setupFiles: fileURLToPath(new URL("vitest.mutants.setup.ts", import.meta.url)),
+    setupFiles: fileURLToPath(new URL("setup.ts", import.meta.url)),
     pool: "threads" as const,
     poolOptions: { threads: { isolate: true } },
     // A busy machine is no reason to call a change noticed.

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Either, Option } from "effect"
 
-describe("assert.deepStrictEqual, as vitest.setup.ts makes it", () => {
+describe("assert.deepStrictEqual, as quality/assert.ts makes it", () => {
   it("tells none from some, which chai's own does not", () => {
     for (
       const [left, right] of [[Option.none(), Option.some("x")], [Option.some("x"), Option.none()], [
