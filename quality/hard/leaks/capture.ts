@@ -47,6 +47,9 @@ export interface Counts {
 export interface Capture {
   /** The name of the test that runs from now on. */
   test: string
+  /** A file begins: its modules load until its tests begin. */
+  readonly load: () => void
+  readonly begin: () => void
   /** What was shown since the last call, searched for all secrets until now. */
   readonly search: () => Promise<{ readonly findings: ReadonlyArray<Finding>; readonly counts: Counts }>
 }
@@ -57,10 +60,10 @@ const KEY = Symbol.for("agent-identity/leaks")
 export const current = (): Capture => (globalThis as { [KEY]?: Capture })[KEY] ??= install()
 
 const install = (): Capture => {
-  const needles = Needles.make()
+  let needles = Needles.make()
   const shown = new Map<Channel, Map<string, string>>()
   const children: Array<{ readonly test: string; readonly chunks: Array<unknown> }> = []
-  const capture = { test: "", search: () => search() }
+  const capture = { test: "", load: () => load(), begin: () => begin(), search: () => search() }
 
   const record = (channel: Channel, text: string, test = capture.test) => {
     if (text.length < 8) return
@@ -72,6 +75,20 @@ const install = (): Capture => {
   // Made into needles at the end, so that no test takes longer for it.
   const secrets: Array<unknown> = []
   listenToSecrets((secret) => secrets.push(secret instanceof Uint8Array ? secret.slice() : secret))
+  // A process runs many files, which share the modules that they import: the secrets of a module are made once, and any
+  // later file may show them. What a test makes is looked for until its file ends.
+  const ofModules: Array<unknown> = []
+  const load = () => {
+    needles = Needles.make()
+    for (const secret of ofModules) needles.add(secret)
+    secrets.length = 0
+  }
+  const begin = () => {
+    for (const secret of secrets.splice(0)) {
+      ofModules.push(secret)
+      needles.add(secret)
+    }
+  }
   listenToConsole(record)
   listenToChildren((chunks) => children.push({ test: capture.test, chunks }))
   const drainErrors = listenToErrors(capture, record)

@@ -1,9 +1,11 @@
 /** Every test file is searched at its end for secrets that it has shown: see `capture.ts`. */
-import { afterAll, beforeEach } from "vitest"
+import { afterAll, beforeAll, beforeEach } from "vitest"
 import { allowed } from "./allowed.ts"
 import { current } from "./capture.ts"
 
 const capture = current()
+capture.load()
+beforeAll(capture.begin)
 
 beforeEach(({ task }) => {
   capture.test = task.name
@@ -12,6 +14,8 @@ beforeEach(({ task }) => {
 afterAll(async ({ file }) => {
   const startedAt = performance.now()
   const { counts, findings: all } = await capture.search()
+  // What is shown from now on, before the tests of the next file.
+  capture.test = `after ${file.name}`
   const findings = all.filter(({ channel, test }) =>
     !allowed.some((_) => file.filepath.endsWith(_.file) && _.channels.includes(channel) && _.tests.test(test))
   )

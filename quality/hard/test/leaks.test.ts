@@ -17,6 +17,15 @@ const plant = (show: (secret: string) => Effect.Effect<unknown>) =>
     return findings.map(({ channel }) => channel)
   })
 
+/** Writes to a stream of this process, but not to the screen. */
+const write = (stream: NodeJS.WriteStream, text: string) =>
+  Effect.sync(() => {
+    const { _write } = stream
+    stream._write = (_, __, done) => done()
+    stream.write(text)
+    stream._write = _write
+  })
+
 const finds = (channel: Channel, how: string, show: (secret: string) => Effect.Effect<unknown>) =>
   it.effect(`in ${how}`, () =>
     Effect.gen(function*() {
@@ -25,8 +34,8 @@ const finds = (channel: Channel, how: string, show: (secret: string) => Effect.E
 
 describe("finds a secret", () => {
   finds("console", "a line of console.log", (secret) => Effect.sync(() => console.log("planted:", { secret })))
-  finds("stdout", "stdout", (secret) => Effect.sync(() => process.stdout.write(`planted: ${secret}\n`)))
-  finds("stderr", "stderr", (secret) => Effect.sync(() => process.stderr.write(`planted: ${secret}\n`)))
+  finds("stdout", "stdout", (secret) => write(process.stdout, `planted: ${secret}\n`))
+  finds("stderr", "stderr", (secret) => write(process.stderr, `planted: ${secret}\n`))
   finds("child process", "what a child process prints", (secret) =>
     Effect.async<void>((resume) => {
       ChildProcess.execFile("echo", [secret], () => resume(Effect.void))

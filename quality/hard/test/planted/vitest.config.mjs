@@ -1,4 +1,8 @@
 import { defineConfig } from "vitest/config"
 import { leaks, resolution } from "../../../../vitest.workspace.ts"
 
-export default defineConfig({ ...resolution, test: { setupFiles: [leaks], include: ["planted.ts"] } })
+// All files in one process, as in `npm test`.
+export default defineConfig({
+  ...resolution,
+  test: { setupFiles: [leaks], include: ["{planted,first,second,clean}.ts"], isolate: false, fileParallelism: false }
+})
