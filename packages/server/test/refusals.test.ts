@@ -139,7 +139,7 @@ describe("a refusal over the wire", () => {
       }).pipe(Effect.provide(over({}))))
   }
 
-  it.effect("costs an unknown agent and a bad signature about the same processor time", () =>
+  it.effect("costs an unknown agent and a bad signature about the same time", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(NOW)
       const { verify } = yield* AgentAssertionVerifier.AgentAssertionVerifier
