@@ -392,6 +392,12 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
           "The agent in the SQL database is out of reach: no answer within 300ms"
         )
         assert.strictEqual(countOf(Option.getOrThrow(yield* store.get(BINDING)).record), 1)
+        // The server hears a moment later that it is to give up.
+        yield* Effect.flatMap(SqlClient.SqlClient, (sql) =>
+          Effect.repeat(sql`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'`, {
+            until: (waiting) =>
+              waiting.length === 0
+          })).pipe(Effect.provide(Postgres.layer({ url })))
         yield* done.open
         yield* Fiber.join(other)
         yield* increment(store)
