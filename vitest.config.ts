@@ -6,6 +6,7 @@ import projects from "./vitest.workspace.ts"
 export default defineConfig({
   test: {
     projects,
+    // Files of a project share their processes, and with them what they import; projects share none.
     isolate: false,
     reporters: process.env.LEAKS === undefined ? ["dot"] : [new LeakReporter(), "dot"],
     silent: "passed-only",
