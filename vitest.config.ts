@@ -1,13 +1,16 @@
+import { availableParallelism } from "node:os"
 import { defineConfig } from "vitest/config"
-import LeakReporter from "./packages/hard/leaks/reporter.ts"
-import { maxWorkers } from "./vitest.shared.ts"
+import LeakReporter from "./quality/hard/leaks/reporter.ts"
 import projects from "./vitest.workspace.ts"
 
 export default defineConfig({
   test: {
     projects,
-    reporters: process.env.LEAKS === undefined ? ["default"] : [new LeakReporter(), "default"],
-    maxWorkers,
+    // Files of a project share their processes, and with them what they import; projects share none.
+    isolate: false,
+    reporters: process.env.LEAKS === undefined ? ["dot"] : [new LeakReporter(), "dot"],
+    silent: "passed-only",
+    maxWorkers: availableParallelism(),
     minWorkers: 1,
     coverage: { include: ["packages/*/src/**/*.ts"] }
   }

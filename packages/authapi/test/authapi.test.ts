@@ -338,8 +338,7 @@ describe("authapi", () => {
           second.task
         )
         assert.notInclude(processes.map(({ output }) => output()).join(), "not-to-be-seen")
-      }).pipe(Effect.provide(Context)),
-    60_000
+      }).pipe(Effect.provide(Context))
   )
 
   it.live("runs as a command, says where it is, and ends cleanly when it is told to", () =>
@@ -362,5 +361,5 @@ describe("authapi", () => {
       const late = yield* runCommand(folder, "mint", "--port", port, "--runtime-id", "agent-1")
       assert.strictEqual(late.code, 1)
       assert.include(late.stderr, `No server of yours runs on port ${port}`)
-    }).pipe(Effect.scoped, Effect.provide(Context)), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(Context)))
 })

@@ -128,6 +128,7 @@ describe("no secret", () => {
           assertClean("AgentIdentityError", shown(made), [...secrets, text.slice(8, 40)])
         }
       }
+      let refused = 0
       const inputs = [` ${text}`, `${text}=`, `${text.slice(0, -4)}`, `-${text}`, text.replace("MC4C", "MC4D")]
       for (const input of inputs) {
         const read = AgentKey.fromPkcs8(Redacted.make(input))
@@ -135,8 +136,10 @@ describe("no secret", () => {
           AgentIdentity.make({ agentRuntimeId: "agent-1", privateKey: Redacted.make(input) })
         )
         if (Either.isRight(read)) continue
+        refused++
         assertClean("AgentKeyError", shown(read.left), [...secrets, text.slice(8, 40)])
         assertClean("AgentIdentityError", shown(made), [...secrets, text.slice(8, 40)])
       }
+      assert.strictEqual(refused, 4)
     }).pipe(Effect.provide(NodeSigning.layer)))
 })

@@ -5,6 +5,7 @@ import { FileSystem, HttpClient, HttpClientResponse } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted, TestClock } from "effect"
+import * as Fs from "node:fs"
 import { inspect } from "node:util"
 
 const node = (script: string): AuthCommand.Options => ({ command: process.execPath, args: ["-e", script] })
@@ -78,23 +79,24 @@ describe("AuthCommand", () => {
 
   it.live("ends a command that ignores being told to end", () =>
     Effect.gen(function*() {
-      const stubborn = "process.on('SIGTERM', () => {}); setTimeout(() => {}, 20000); console.log('here')"
-      const began = performance.now()
+      // It would go on for longer than this test may.
+      const stubborn = "process.on('SIGTERM', () => {}); setTimeout(() => {}, 600000); console.log('here')"
       const error = yield* Effect.flip(Effect.flatten(AuthCommand.make({ ...node(stubborn), timeout: "500 millis" })))
       assert.strictEqual(error.reason, "Timeout")
-      assert.isBelow(performance.now() - began, 10_000)
-    }), 30_000)
+    }))
 
-  it.live("fails for all who wait by one run", () =>
+  it.scopedLive("fails for all who wait by one run", () =>
     Effect.gen(function*() {
-      const token = yield* AuthCommand.make({ ...node("setTimeout(() => {}, 60000)"), timeout: "500 millis" })
-      const began = performance.now()
+      const file = yield* temporaryFile
+      const script = `${counting(file)}; setTimeout(() => {}, 600000)`
+      const token = yield* AuthCommand.make({ ...node(script), timeout: "2 seconds" })
       const errors = yield* Effect.all(Array.from({ length: 20 }, () => Effect.flip(token)), {
         concurrency: "unbounded"
       })
       assert.isTrue(errors.every(({ reason }) => reason === "Timeout"))
-      assert.isBelow(performance.now() - began, 5_000)
-    }), 30_000)
+      // On a busy machine it may not have come to that.
+      assert.isAtMost(Fs.readFileSync(file).length, 1)
+    }).pipe(Effect.provide(NodeContext.layer)))
 
   it.live("waits for no command that complains at length, or reads its input to the end", () =>
     Effect.gen(function*() {
@@ -103,7 +105,7 @@ describe("AuthCommand", () => {
       for (const script of [complaining, reading]) {
         assert.strictEqual(Redacted.value(yield* Effect.flatten(AuthCommand.make(node(script)))), "token")
       }
-    }), 30_000)
+    }))
 
   it.effect("is the token of a provider's requests", () =>
     Effect.gen(function*() {

@@ -30,7 +30,7 @@ const KEY_V2 =
 
 const SECRETS = ["secret", KEY.slice(-40), idToken().split(".")[1]!]
 
-const live = <A, E>(name: string, test: () => Effect.Effect<A, E, Scope.Scope>) => it.scopedLive(name, test, 30_000)
+const live = <A, E>(name: string, test: () => Effect.Effect<A, E, Scope.Scope>) => it.scopedLive(name, test)
 
 const currentOf = (file: string, workspace?: string) =>
   Effect.flatMap(ChatGptLogin.ChatGptLogin, ({ current }) => current).pipe(

@@ -1,60 +1,10 @@
-/** A ChatGPT login in a real `auth.json` becomes an agent of a real AuthAPI, in one process and in many. */
-import { RunAuth } from "@agent-identity/core"
-import { ChatGptLogin } from "@agent-identity/login"
-import { AuthFile, NodeAgentIdentity } from "@agent-identity/node"
-import { RegistrationLimits } from "@agent-identity/server"
-import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Logger, Option, Schedule, type Scope, Struct } from "effect"
+/** A ChatGPT login in a real `auth.json` becomes an agent of a real AuthAPI, in one process. */
+import { assert, describe } from "@effect/vitest"
+import { Effect, Fiber, Schedule } from "effect"
 import * as Fs from "node:fs"
-import * as Path from "node:path"
-import { setTimeout } from "node:timers/promises"
 import * as File from "./authFile/files.ts"
-import { Agents, bases, BEARER, makeAgent, models, requests, Server, serverWith, withEnvironment } from "./backend.ts"
-
-const login = (more: object = {}, tokens: object = {}) => File.login(more, { access_token: BEARER, ...tokens })
-
-const options: NodeAgentIdentity.ChatGptOptions = { policy: "ChatGptAuth", agentVersion: "1.2.3" }
-
-/** The environment of whoever has this `auth.json`. */
-const home = (auth: unknown = login()) =>
-  Effect.gen(function*() {
-    const file = yield* File.file(auth)
-    return { file, environment: { ...(yield* bases), CODEX_HOME: Path.dirname(file) } }
-  })
-
-/** One run, and one request of it. */
-const run = (environment: Record<string, string>, more: Partial<NodeAgentIdentity.ChatGptOptions> = {}) =>
-  Effect.gen(function*() {
-    const credential = yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current)
-    return { credential, ...yield* models }
-  }).pipe(
-    Effect.provide(NodeAgentIdentity.layerChatGpt({ ...options, ...more })),
-    withEnvironment(environment)
-  )
-
-const quiet = Effect.provide(Logger.replace(Logger.defaultLogger, Logger.none))
-const live = <A, E>(
-  name: string,
-  test: () => Effect.Effect<A, E, Scope.Scope | Layer.Layer.Success<typeof Server>>,
-  server = Server,
-  limit = 20_000
-) => it.scopedLive(name, () => quiet(Effect.provide(test(), server)), limit)
-
-/** What is in the file besides the agent. */
-const loginIn = (file: string) => Struct.omit(File.readJson(file), "agent_identity", "agent_identity_provisioning")
-
-/** An AuthAPI that takes this long. */
-const slow = (millis: number) =>
-  serverWith(Layer.effect(
-    RegistrationLimits.RegistrationLimits,
-    Effect.sync(() => ({ address: () => Effect.sleep(millis), agent: () => Effect.void }))
-  ))
-
-/** Which lock there is, if any: a killed process leaves its own. */
-const lockOf = (file: string) => {
-  const lock = Fs.statSync(`${file}.lock`, { bigint: true, throwIfNoEntry: false })
-  return lock && `${lock.ino} ${lock.birthtimeNs}`
-}
+import { makeAgent, requests } from "./backend.ts"
+import { home, live, login, loginIn, run, slow } from "./chatGpt.ts"
 
 const untilAsked = (what: string) =>
   Effect.repeat(requests, { until: (all) => all.includes(what), schedule: Schedule.spaced("2 millis") })
@@ -233,84 +183,4 @@ describe("NodeAgentIdentity.layerChatGpt", () => {
       assert.deepInclude(File.readJson(file).tokens, { refresh_token: "refreshed" })
       assert.deepStrictEqual((yield* requests).slice(0, 2), ["agent", "register"])
     }), slow(300))
-})
-
-describe("many processes", () => {
-  live(
-    "32 at once make one agent and one task, and all of them work",
-    () =>
-      Effect.gen(function*() {
-        const worker = yield* File.bundle("run.ts")
-        const { environment, file } = yield* home()
-        const outputs = yield* Effect.promise(() =>
-          Promise.all(
-            Array.from({ length: 32 }, () => File.run(process.execPath, [worker, "once"], { env: environment }).done)
-          )
-        )
-        const [first] = outputs
-        assert.deepInclude(first?.[0], { sends: "Assertion", status: 200 }, JSON.stringify(outputs))
-        for (const output of outputs) assert.deepStrictEqual(output, first!)
-        const all = yield* requests
-        assert.strictEqual(all.filter((_) => _ === "agent").length, 1)
-        assert.strictEqual(all.filter((_) => _ === "register").length, 1)
-        assert.strictEqual(all.filter((_) => _ === "models").length, 32)
-        assert.deepStrictEqual(File.leftovers(file), [])
-        assert.strictEqual((yield* Agents).size, 1)
-      }),
-    slow(100),
-    60_000
-  )
-
-  live(
-    "200 kills -9 of a writer, 20 and more inside the lock: a whole file each time, and one agent",
-    () =>
-      Effect.gen(function*() {
-        const worker = yield* File.bundle("run.ts")
-        const counts = { kills: 0, inside: 0 }
-        const started = performance.now()
-        const lane = Effect.gen(function*() {
-          const { environment, file } = yield* home()
-          for (let round = 0; round < 25; round++) {
-            const before = lockOf(file)
-            const isInside = () => ![undefined, before].includes(lockOf(file))
-            const { done, lines, process: child } = File.run(process.execPath, [worker, "renew"], { env: environment })
-            yield* Effect.promise(async () => {
-              // Some as soon as they have a lock of their own, the others at any moment from their start on.
-              if (round % 3 === 0) { while (!isInside() && child.exitCode === null) await setTimeout(0) }
-              else await setTimeout(Math.random() * 800)
-              child.kill("SIGKILL")
-              await done
-            })
-            counts.kills++
-            for (const line of lines) assert.isString(line, JSON.stringify(line))
-            if (isInside()) counts.inside++
-            // It parses, and the login is whole.
-            assert.deepStrictEqual(loginIn(file), JSON.parse(JSON.stringify(login())))
-            assert.strictEqual(File.modeOf(file), 0o600)
-          }
-          // And the next one works, and cleans up.
-          assert.strictEqual((yield* run(environment)).status, 200)
-          const store = yield* File.storeOf(file)
-          const { current } = yield* Effect.map(
-            Layer.build(AuthFile.layerLogin({ file })),
-            Context.get(ChatGptLogin.ChatGptLogin)
-          )
-          const { binding } = yield* current
-          const { record, version } = Option.getOrThrow(yield* store.get(binding))
-          assert.isTrue(yield* store.compareAndSwap(binding, Option.some(version), Option.some(record)))
-          assert.deepStrictEqual(File.leftovers(file), [])
-        })
-        yield* Effect.all(Array.from({ length: 8 }, () => lane), { concurrency: "unbounded" })
-        // The AuthAPI has seen one agent for each of the eight files.
-        assert.strictEqual((yield* Agents).size, 8)
-        const seconds = (performance.now() - started) / 1000
-        yield* Effect.sync(() =>
-          console.log(`${counts.kills} kills, ${counts.inside} inside the lock, ${seconds.toFixed(1)} s`)
-        )
-        assert.strictEqual(counts.kills, 200)
-        assert.isAtLeast(counts.inside, 20)
-      }),
-    slow(20),
-    120_000
-  )
 })

@@ -436,5 +436,5 @@ describe("200 registrations at once", () => {
       for (const id of agentIds) {
         assert.isTrue(Option.isSome(yield* directory.findAgent(AgentRuntimeId.AgentRuntimeId.make(id))))
       }
-    }).pipe(onServer), 30_000)
+    }).pipe(onServer))
 })

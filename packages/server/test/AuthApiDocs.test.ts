@@ -227,8 +227,7 @@ describe.skipIf(!hasChromium)("the documentation in a browser", () => {
           assert.deepStrictEqual(errors, [])
           assert.deepStrictEqual(requests.filter((url) => new URL(url).origin !== own), [])
           assert.isNotEmpty(requests)
-        }).pipe(Effect.scoped, Effect.provide(Server)),
-      60_000
+        }).pipe(Effect.scoped, Effect.provide(Server))
     )
   }
 
@@ -255,5 +254,5 @@ describe.skipIf(!hasChromium)("the documentation in a browser", () => {
       assert.deepStrictEqual(errors, [])
       const registered = yield* registerTask(agent)
       assert.strictEqual(registered.status, 401)
-    }).pipe(Effect.scoped, Effect.provide(Server)), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(Server)))
 })

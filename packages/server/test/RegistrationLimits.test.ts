@@ -66,7 +66,7 @@ describe("RegistrationLimits", () => {
       yield* address("the last one")
       yield* agent("a")
       yield* Effect.flip(agent("a"))
-    }).pipe(Effect.provide(RegistrationLimits.layerMemory({ perAgent: 1 }))), 30_000)
+    }).pipe(Effect.provide(RegistrationLimits.layerMemory({ perAgent: 1 }))))
 
   it.effect("counts for several servers in the store of their RateLimiter", () =>
     Effect.gen(function*() {
@@ -213,7 +213,7 @@ describe("our client of a limited AuthAPI", () => {
       const before = yield* Clock.currentTimeMillis
       yield* asTimePasses(register(one))
       assert.isAtLeast((yield* Clock.currentTimeMillis) - before, 10_000)
-    }).pipe(Effect.provide(Server(RegistrationLimits.layerMemory({ perAgent: 6 })))), 30_000)
+    }).pipe(Effect.provide(Server(RegistrationLimits.layerMemory({ perAgent: 6 })))))
 
   it.effect("gives up at once where it would have to wait for more than 20 seconds, and says how long", () =>
     Effect.gen(function*() {

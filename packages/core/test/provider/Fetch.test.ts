@@ -253,7 +253,7 @@ for (const [name, transport] of transports) {
           assert.strictEqual(open, 0)
         }
       ).pipe(Effect.provide(transport))
-    }, 30_000)
+    })
 
     it.scopedLive("is ended by its signal, also where it was made in a region that is not interrupted", () =>
       Effect.gen(function*() {

@@ -50,7 +50,7 @@ for (const [name, transport] of transports) {
           assert.strictEqual(yield* registrations, 2)
           assert.isAtMost(requests.length, 1000)
         }).pipe(Effect.provide(layerRun(origin)))
-      }).pipe(Effect.provide(transport)), 30_000)
+      }).pipe(Effect.provide(transport)))
 
     it.scoped("hands a 401 of 10 MiB on, whole, without looking into it", () =>
       Effect.gen(function*() {
@@ -70,7 +70,7 @@ for (const [name, transport] of transports) {
           assert.strictEqual(requests.length, 1)
           assert.strictEqual(yield* registrations, 1)
         }).pipe(Effect.provide(layerRun(origin)))
-      }).pipe(Effect.provide(transport)), 30_000)
+      }).pipe(Effect.provide(transport)))
 
     it.scoped("waits 5 seconds for a 401 that never ends, and then hands it on with all that came and comes", () =>
       Effect.gen(function*() {
@@ -242,8 +242,7 @@ describe("recovery from an invalid task", () => {
         }
         assert.isAtLeast(seen.length, 10_000)
         assert.isAtMost(yield* registrations, 3)
-      }).pipe(Effect.provide(Run), Effect.withClock(clock)),
-    30_000
+      }).pipe(Effect.provide(Run), Effect.withClock(clock))
   )
 
   /** A registration that answers renewals when the gate opens. */

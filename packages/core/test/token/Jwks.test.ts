@@ -924,5 +924,16 @@ describe("layerDiscovery", () => {
   }
 
   it.scoped("builds for https without asking for anything", () =>
-    Layer.build(Jwks.layerDiscovery({ issuer: "https://issuer.test/a" })).pipe(Effect.provide(undici)))
+    Effect.gen(function*() {
+      const asked: Array<string> = []
+      const client = HttpClient.make(({ url }) =>
+        Effect.sync(() => asked.push(url)).pipe(Effect.zipRight(Effect.never))
+      )
+      yield* Effect.provideService(
+        Layer.build(Jwks.layerDiscovery({ issuer: "https://issuer.test/a" })),
+        HttpClient.HttpClient,
+        client
+      )
+      assert.deepStrictEqual(asked, [])
+    }))
 })

@@ -1,4 +1,0 @@
-import { defineConfig } from "vitest/config"
-import { leaks, resolution } from "../../../../vitest.shared.ts"
-
-export default defineConfig({ ...resolution, test: { setupFiles: [leaks], include: ["planted.ts"] } })
