@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process"
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import ts from "typescript"
 
-const packages = ["core", "node", "server", "sql", "authapi", "testing"]
+const packages = ["core", "login", "node", "server", "sql", "authapi", "testing"]
 const out = "docs/api"
 const problems = []
 

@@ -33,7 +33,7 @@ const declarationsOf = (path) => {
 }
 
 let differs = false
-for (const name of ["core", "node", "server", "sql", "authapi", "testing"]) {
+for (const name of ["core", "login", "node", "server", "sql", "authapi", "testing"]) {
   const folder = `packages/${name}`
   // The program of a package is run and not imported.
   const modules = readdirSync(`${folder}/src`).filter((file) => file.endsWith(".ts") && file !== "main.ts")

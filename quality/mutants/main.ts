@@ -15,27 +15,27 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs"
  */
 const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
   codec: {
-    "AssertionHeader": [],
-    "SignedPayload": [],
-    "Timestamp": [],
-    "internal/base64": [],
-    "internal/text": []
+    "protocol/AssertionHeader": [],
+    "protocol/SignedPayload": [],
+    "protocol/Timestamp": [],
+    "protocol/base64": [],
+    "protocol/text": []
   },
   url: {
-    "Environment": [],
-    "UrlDerivation": []
+    "protocol/Environment": [],
+    "run/UrlDerivation": []
   },
   key: {
-    "AgentKey": [],
-    "SealedBox": []
+    "protocol/AgentKey": [],
+    "protocol/SealedBox": []
   },
   claims: {
-    "AgentIdentityJwt": [],
-    "PlanType": [],
-    "AgentRuntimeId": [],
-    "TaskId": [],
-    "AccountId": [],
-    "internal/ids": ["AgentRuntimeId", "TaskId"]
+    "token/AgentIdentityJwt": [],
+    "token/PlanType": [],
+    "protocol/AgentRuntimeId": [],
+    "protocol/TaskId": [],
+    "protocol/AccountId": [],
+    "protocol/ids": ["protocol/AgentRuntimeId", "protocol/TaskId"]
   }
 }
 

@@ -1,4 +1,5 @@
 /** For mutation testing: the tests of what is mutated, over the copy that Stryker has changed. `npm run test:mutants`. */
+import { readdirSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Tinypool } from "tinypool"
 import type { RunnerTestCase } from "vitest"
@@ -40,7 +41,12 @@ const mutants = {
     // By its name the package would be the one in `node_modules`, which is not the copy.
     alias: [
       { find: /^@agent-identity\/core$/, replacement: `${core}/index.ts` },
-      { find: /^@agent-identity\/core\/(.+)$/, replacement: `${core}/$1.ts` }
+      ...["protocol", "run", "provider", "token"].flatMap((folder) =>
+        readdirSync(`${core}/${folder}`).map((file) => ({
+          find: `@agent-identity/core/${file.slice(0, -3)}`,
+          replacement: `${core}/${folder}/${file}`
+        }))
+      )
     ]
   },
   ssr: resolution.ssr,

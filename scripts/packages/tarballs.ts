@@ -39,19 +39,30 @@ const unpack = (folder: string, manifest: Manifest) =>
       .map((entry) => join(entry.parentPath, entry.name).slice(unpacked.length + 1))
       .sort()
     const modules = paths.filter((path) => /^dist\/.*\.js$/.test(path)).map((path) => path.slice(5, -3))
+    const specifiers = new Map(
+      modules.map((module) => [module, specifierOf(manifest, module)] as const)
+    )
     const tarball: Tarball = {
       manifest,
       short,
       file,
       folder: unpacked,
       paths,
-      modules: modules.filter((_) => !_.includes("/")).map((_) =>
-        _ === "index" ? manifest.name : `${manifest.name}/${_}`
-      ),
-      internals: modules.filter((_) => _.startsWith("internal/")).map((_) => `${manifest.name}/${_}`)
+      modules: modules.flatMap((module) => specifiers.get(module) ?? []),
+      internals: modules.filter((module) => specifiers.get(module) === undefined).map((_) => `${manifest.name}/${_}`)
     }
     return tarball
   })
+
+/** By which name a module is imported; undefined for one that the package keeps to itself. */
+const specifierOf = ({ exports, name }: Manifest, module: string): string | undefined => {
+  if (module === "index") return name
+  const listed = Object.entries(exports).find(([, target]) =>
+    target !== null && typeof target === "object" && target.default === `./dist/${module}.js`
+  )
+  if (listed !== undefined) return name + listed[0].slice(1)
+  return "./*" in exports && !module.includes("/") ? `${name}/${module}` : undefined
+}
 
 export const checks = (tarballs: ReadonlyArray<Tarball>) =>
   all(tarballs.flatMap((tarball) => {
