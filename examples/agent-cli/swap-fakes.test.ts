@@ -14,6 +14,7 @@ import {
   TaskRegistration,
   UrlDerivation
 } from "@agent-identity/core"
+import * as Login from "@agent-identity/login"
 import { AgentProvisioning, AgentRegistration, ChatGptLogin, ChatGptRun, CredentialStore } from "@agent-identity/login"
 import { AuthFile, NodeSigning } from "@agent-identity/node"
 import * as Node from "@agent-identity/node"
@@ -339,8 +340,10 @@ layer(AgentIdentityIssuer.layer)((it) => {
   }
 })
 
-it("every service that core or node exports is swapped", () => {
-  const exported = [Core, Node].flatMap((modules) => Object.values(modules)).flatMap((module) => Object.values(module))
+it("every service that core, login or node exports is swapped", () => {
+  const exported = [Core, Login, Node].flatMap((modules) => Object.values(modules)).flatMap((module) =>
+    Object.values(module)
+  )
   const services = exported.filter(Context.isTag).map(({ key }) => key.split("/").at(-1))
   assert.isAtLeast(services.length, 14)
   assert.sameMembers([...new Set(cases.flatMap(({ swapped }) => swapped))], services)

@@ -3,7 +3,7 @@ import { NodeContext } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 
-const PACKAGES = ["core", "node", "server", "sql", "authapi", "testing"]
+const PACKAGES = ["core", "login", "node", "server", "sql", "authapi", "testing"]
 
 /** With options, and with options from configuration, it is the same layer. */
 const nameOf = (layer: string) => layer.replace(/(With|Config)$/, "")
@@ -22,10 +22,11 @@ it.effect("an example uses every public layer", () =>
     const layers: Array<string> = []
     for (const name of PACKAGES) {
       const folder = `packages/${name}/src`
-      const modules = (yield* fs.readDirectory(folder)).filter((file) => /^[A-Z]\w+\.ts$/.test(file))
+      const modules = (yield* fs.readDirectory(folder, { recursive: true }))
+        .filter((file) => /(?:^|\/)[A-Z]\w+\.ts$/.test(file) && !file.startsWith("internal/"))
       for (const [index, text] of (yield* read(folder, modules)).entries()) {
         for (const [, layer] of text.matchAll(/^export (?:const|function) (layer\w*)/gm)) {
-          layers.push(`${modules[index]!.replace(/ts$/, "")}${layer}`)
+          layers.push(`${modules[index]!.replace(/^.*\//, "").replace(/ts$/, "")}${layer}`)
         }
       }
     }

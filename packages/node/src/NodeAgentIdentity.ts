@@ -86,7 +86,10 @@ export interface Options extends Bases {
  * @since 0.1.0
  * @category layers
  */
-export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices, ProcessError> => {
+export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
+  apart(processOf(options))
+
+const processOf = (options: Options): Layer.Layer<ProcessServices, ProcessError> => {
   const { credential, jwksJson } = options
   const KeySet = jwksJson === undefined ? Jwks.layer : Jwks.layerConfig(Config.succeed(jwksJson))
   const Identity = credential._tag === "Token"
@@ -206,7 +209,7 @@ export const layerRun: Layer.Layer<
 export const layer = (
   options: Options
 ): Layer.Layer<ProcessServices | Run.Services, ProcessError | TaskRegistration.TaskRegistrationError> =>
-  Layer.provideMerge(layerRun, layerProcessWith(options))
+  apart(Layer.provideMerge(layerRun, processOf(options)))
 
 /**
  * A process with one run, from the environment; `layerProcess` has the table of what is read. Its `HttpClient` is the
@@ -302,23 +305,23 @@ export type ChatGptError =
  * @category layers
  */
 export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServices, ChatGptError> =>
-  Layer.unwrapEffect(Effect.gen(function*() {
-    const bases = yield* settings
-    return yield* Effect.matchEffect(CredentialSource.fromConfig, {
-      onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
-        Effect.succeed(
-          layerRun.pipe(
-            Layer.provideMerge(
-              Layer.tap(layerProcessWith({ ...bases, credential }), requireWorkspace(options.workspace))
+  apart(
+    Layer.unwrapEffect(Effect.gen(function*() {
+      const bases = yield* settings
+      return yield* Effect.matchEffect(CredentialSource.fromConfig, {
+        onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
+          Effect.succeed(
+            layerRun.pipe(
+              Layer.provideMerge(Layer.tap(processOf({ ...bases, credential }), requireWorkspace(options.workspace)))
             )
-          )
-        ),
-      onFailure: (error) =>
-        error._tag === "CredentialSourceError" && error.reason === "NotFound"
-          ? Effect.map(AuthFile.defaultFile, (file) => layerLogin(file, bases, options))
-          : Effect.fail(error)
-    })
-  })).pipe(Layer.provide(NodeContext.layer))
+          ),
+        onFailure: (error) =>
+          error._tag === "CredentialSourceError" && error.reason === "NotFound"
+            ? Effect.map(AuthFile.defaultFile, (file) => layerLogin(file, bases, options))
+            : Effect.fail(error)
+      })
+    })).pipe(Layer.provide(NodeContext.layer))
+  )
 
 /** Of a token as of a login: before anything is registered. */
 const requireWorkspace = (workspace: string | undefined) => (process: Context.Context<AgentIdentity.AgentIdentity>) =>
@@ -346,4 +349,14 @@ const layerLogin = (
     Layer.provideMerge(layerUrls(bases)),
     Layer.provide(NodeHttpClient.layerUndici)
   )
+}
+
+/**
+ * Keeps the agents of two calls apart: inside, the layers of a run are constants, which Effect builds once for all that
+ * are built together. Behind `suspend` the value itself is still built once for all of its dependents; a layer that is
+ * `Layer.fresh` at its root never is.
+ */
+const apart = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> => {
+  const built = Layer.fresh(layer)
+  return Layer.suspend(() => built)
 }

@@ -1,10 +1,10 @@
 /** The one-line wiring against a real issuer, AuthAPI and provider on a loopback port. */
-import { AgentAssertion, AgentIdentity, AgentRuntimeId, RunTask } from "@agent-identity/core"
+import { AgentAssertion, AgentIdentity, AgentRuntimeId, RunTask, type UrlDerivation } from "@agent-identity/core"
 import { type CredentialSource, NodeAgentIdentity } from "@agent-identity/node"
 import { AgentDirectory, AgentIdentityIssuer } from "@agent-identity/server"
-import { FileSystem, HttpServer } from "@effect/platform"
+import { FileSystem, type HttpClient, HttpServer } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Layer, Logger, Redacted, TestClock } from "effect"
+import { Context, Duration, Effect, Layer, Logger, Redacted, TestClock } from "effect"
 
 import { bases, makeAgent, models, requests, Server, withEnvironment } from "./backend.ts"
 
@@ -219,5 +219,115 @@ describe("NodeAgentIdentity.layer", () => {
         })
       )
       assert.strictEqual(status, 200)
+    }).pipe(Effect.provide(Server)))
+})
+
+describe("two agents in one app", () => {
+  interface Caller {
+    readonly call: Effect.Effect<string, unknown>
+  }
+  class One extends Context.Tag("test/One")<One, Caller>() {}
+  class Two extends Context.Tag("test/Two")<Two, Caller>() {}
+  class Three extends Context.Tag("test/Three")<Three, Caller>() {}
+
+  type Needed = HttpClient.HttpClient | UrlDerivation.UrlDerivation
+
+  /** Answers with the agent that the provider has verified, and its task. */
+  const caller = Effect.map(Effect.context<Needed>(), (context): Caller => ({
+    call: Effect.map(Effect.provide(models, context), ({ body }) => {
+      const { agent, task } = body as { readonly agent: string; readonly task: string }
+      return `${agent} ${task}`
+    })
+  }))
+  const LayerOne = Layer.effect(One, caller)
+  const LayerTwo = Layer.effect(Two, caller)
+  const LayerThree = Layer.effect(Three, caller)
+
+  const optionsOf = (credential: CredentialSource.Credential) =>
+    HttpServer.addressFormattedWith((origin) =>
+      Effect.succeed<NodeAgentIdentity.Options>({
+        credential,
+        authApi: `${origin}/api/accounts`,
+        jwksBase: origin,
+        providers: [`${origin}/backend-api/codex`],
+        loopbackHttp: true
+      })
+    )
+  const token = (id: string) =>
+    Effect.flatMap(makeAgent(id), ({ token }) => optionsOf({ _tag: "Token", token: Redacted.make(token) }))
+  const key = (id: string) =>
+    Effect.flatMap(makeAgent(id), ({ privateKey }) =>
+      optionsOf({
+        _tag: "Record",
+        record: { agentRuntimeId: id, privateKey: Redacted.make(privateKey) },
+        taskId: undefined
+      }))
+
+  const callBoth = Effect.gen(function*() {
+    const calls = [yield* (yield* One).call, yield* (yield* Two).call]
+    return { agents: calls.map((call) => call.split(" ")[0]), tasks: new Set(calls).size }
+  })
+
+  type Run = Layer.Layer<Needed, unknown>
+  const compositions: ReadonlyArray<
+    readonly [how: string, compose: (a: Run, b: Run) => Layer.Layer<One | Two, unknown>]
+  > = [
+    ["merged", (a, b) => Layer.merge(Layer.provide(LayerOne, a), Layer.provide(LayerTwo, b))],
+    ["one inside of the other", (a, b) => Layer.provide(Layer.provideMerge(Layer.provide(LayerOne, a), LayerTwo), b)],
+    ["by provideMerge", (a, b) => Layer.merge(Layer.provideMerge(LayerOne, a), Layer.provideMerge(LayerTwo, b))]
+  ]
+  const credentials = [["two keys", key, key], ["two tokens", token, token], ["a key and a token", key, token]] as const
+  for (const [how, compose] of compositions) {
+    for (const [what, first, second] of credentials) {
+      it.effect(`sign each as itself: ${what}, ${how}`, () =>
+        Effect.gen(function*() {
+          const a = NodeAgentIdentity.layer(yield* first("agent-a"))
+          const b = NodeAgentIdentity.layer(yield* second("agent-b"))
+          const { agents, tasks } = yield* Effect.provide(callBoth, compose(a, b))
+          assert.deepStrictEqual(agents, ["agent-a", "agent-b"])
+          assert.strictEqual(tasks, 2)
+        }).pipe(Effect.provide(Server)))
+    }
+  }
+
+  it.effect("sign each as itself over two processes, each with a fresh run", () =>
+    Effect.gen(function*() {
+      const runOf = (options: NodeAgentIdentity.Options) =>
+        Layer.provideMerge(Layer.fresh(NodeAgentIdentity.layerRun), NodeAgentIdentity.layerProcessWith(options))
+      const a = runOf(yield* key("agent-a"))
+      const b = runOf(yield* key("agent-b"))
+      const { agents } = yield* Effect.provide(
+        callBoth,
+        Layer.merge(Layer.provide(LayerOne, a), Layer.provide(LayerTwo, b))
+      )
+      assert.deepStrictEqual(agents, ["agent-a", "agent-b"])
+    }).pipe(Effect.provide(Server)))
+
+  it.scoped("sign each as itself in two builds with one memo map", () =>
+    Effect.gen(function*() {
+      const memo = yield* Layer.makeMemoMap
+      const scope = yield* Effect.scope
+      const build = (id: string) =>
+        Effect.gen(function*() {
+          const layer = Layer.provide(Layer.effect(One, caller), NodeAgentIdentity.layer(yield* key(id)))
+          return Context.get(yield* Layer.buildWithMemoMap(layer, memo, scope), One)
+        })
+      const [a, b] = [yield* build("agent-a"), yield* build("agent-b")]
+      assert.match(yield* a.call, /^agent-a /)
+      assert.match(yield* b.call, /^agent-b /)
+    }).pipe(Effect.provide(Server)))
+
+  it.effect("register one task for all dependents of one value", () =>
+    Effect.gen(function*() {
+      const run = NodeAgentIdentity.layer(yield* key("agent-a"))
+      yield* Effect.gen(function*() {
+        const calls = [yield* (yield* One).call, yield* (yield* Two).call, yield* (yield* Three).call]
+        assert.strictEqual(new Set(calls).size, 1)
+      }).pipe(Effect.provide(Layer.mergeAll(
+        Layer.provide(LayerOne, run),
+        Layer.provide(LayerTwo, run),
+        Layer.provide(LayerThree, run)
+      )))
+      assert.deepStrictEqual(yield* requests, ["register", "models", "models", "models"])
     }).pipe(Effect.provide(Server)))
 })
