@@ -4,16 +4,18 @@
  * look at is checked here.
  */
 import { spawnSync } from "node:child_process"
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { basename } from "node:path"
 import ts from "typescript"
+import { publicModules } from "./modules.mjs"
 
 const packages = ["core", "login", "node", "server", "sql", "authapi", "testing"]
 const out = "docs/api"
 const problems = []
 
 for (const name of packages) {
-  for (const file of readdirSync(`packages/${name}/src`).filter((file) => file.endsWith(".ts"))) {
-    const path = `packages/${name}/src/${file}`
+  for (const file of publicModules(name)) {
+    const path = `packages/${name}/src/${file}.ts`
     const source = ts.createSourceFile(path, readFileSync(path, "utf8"), ts.ScriptTarget.Latest, true)
     const require = (node, ...wanted) => {
       const tags = ts.getJSDocTags(node).map(({ tagName }) => tagName.text)
@@ -60,9 +62,9 @@ const index = [
 for (const name of packages) {
   index.push(`## @agent-identity/${name}`, "")
   mkdirSync(`${out}/${name}`)
-  for (const file of readdirSync(`${out}/modules/${name}/src`).sort()) {
-    const module = file.replace(/\.ts\.md$/, "")
-    const page = readFileSync(`${out}/modules/${name}/src/${file}`, "utf8")
+  for (const path of publicModules(name).filter((path) => path !== "index")) {
+    const module = basename(path)
+    const page = readFileSync(`${out}/modules/${name}/src/${path}.ts.md`, "utf8")
     const text = page.slice(page.indexOf("\n## ") + 1).replace(/^## (\w+) overview/, "# $1")
       .replace(/^export declare class (\w+)$/gm, (line, className) => declarationOf(name, className) ?? line)
     writeFileSync(`${out}/${name}/${module}.md`, text)

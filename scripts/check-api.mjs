@@ -2,8 +2,10 @@
  * The public API of each package is what its api.txt says: the declarations that the build has written, without comments
  * and imports. With `--write` it is made so. A change of the API is seen in review by it.
  */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { basename } from "node:path"
 import ts from "typescript"
+import { publicModules } from "./modules.mjs"
 
 const printer = ts.createPrinter({ removeComments: true })
 
@@ -35,10 +37,8 @@ const declarationsOf = (path) => {
 let differs = false
 for (const name of ["core", "login", "node", "server", "sql", "authapi", "testing"]) {
   const folder = `packages/${name}`
-  // The program of a package is run and not imported.
-  const modules = readdirSync(`${folder}/src`).filter((file) => file.endsWith(".ts") && file !== "main.ts")
-    .map((file) => file.slice(0, -3))
-  const api = modules.sort().map((module) => `# ${module}\n\n${declarationsOf(`${folder}/dist/${module}.d.ts`)}`)
+  const api = publicModules(name)
+    .map((module) => `# ${basename(module)}\n\n${declarationsOf(`${folder}/dist/${module}.d.ts`)}`)
     .join("\n")
   const snapshot = `${folder}/api.txt`
   if (process.argv.includes("--write")) writeFileSync(snapshot, api)

@@ -10,7 +10,11 @@ const PAGE = "docs/errors.md"
 /** `Tag Reason`, or `Tag` alone. */
 const inSource = () => {
   const found = new Set()
-  for (const folder of ["core", "login", "node", "server", "sql", "authapi", "testing"].map((name) => `packages/${name}/src`)) {
+  for (
+    const folder of ["core", "login", "node", "server", "sql", "authapi", "testing"].map((name) =>
+      `packages/${name}/src`
+    )
+  ) {
     for (const file of readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".ts"))) {
       for (const error of readFileSync(join(folder, file), "utf8").split("Schema.TaggedError<").slice(1)) {
         const [, tag] = /^\w+>\([^)]*\)\(\s*"(\w+)"/.exec(error) ?? []
