@@ -108,7 +108,7 @@ const follow = <E, R>(
         HttpClientRequest.setBody(body),
         HttpClientRequest.setHeaders(Object.fromEntries(headers))
       )
-      const response = yield* Http.execute(client, hop, "manual")
+      const response = yield* Http.executeOnce(client, hop)
       const { location } = response.headers
       const { status } = response
       if (![301, 302, 303, 307, 308].includes(status) || location === undefined || request.redirect === "manual") {

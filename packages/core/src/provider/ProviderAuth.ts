@@ -24,7 +24,7 @@ import type { TaskId } from "../protocol/TaskId.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import { RunTaskError } from "../run/RunTask.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
-import * as Peek from "./inspect.ts"
+import * as Inspect from "./inspect.ts"
 import * as Provider from "./Provider.ts"
 import * as ProviderCredential from "./providerCredential.ts"
 import * as Replay from "./replay.ts"
@@ -127,6 +127,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
       recover: auth.recover,
       agentDeleted: auth.agentDeleted
     }
+    const decide = decideBy(run)
     return {
       authorize: (client) => authorizeWith(client, run),
       authorizeProvider: (client, provider) =>
@@ -150,12 +151,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
         }),
       headers: (given) => {
         const request = HttpClientRequest.updateUrl(given, (url) => url.replace(/^\s*ws(?=s?:)/i, "http"))
-        const url = SignedRequest.finalUrl(request)
-        const party = url === undefined ? "Foreign" : urls.classify(url)
-        const credential = url === undefined || party === "Foreign"
-          ? Effect.succeed(FOREIGN)
-          : resolve(run, { request, url, party })
-        return Effect.map(credential, (credential) => ({
+        return Effect.map(decide(request), (credential) => ({
           headers: Redacted.make(SignedRequest.headersOf(credential)),
           sent: RunAuth.sent(credential)
         }))
@@ -262,33 +258,35 @@ const authorizeWith = <E, R>(
   client: HttpClient.HttpClient.With<E, R>,
   policy: Policy
 ): HttpClient.HttpClient.With<E | ProviderAuthError, R> => {
-  const place = placer(policy)
+  const decide = decideBy(policy)
   return HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
-    Effect.flatMap((request) => {
-      const { party, url } = place(request)
-      return url === undefined || party === "Foreign"
-        ? SignedRequest.sendPlain(client, request, FOREIGN)
-        : execute(client, policy, { request, url, party }, undefined)
-    }),
+    Effect.flatMap((request) => execute(client, policy, decide, request, undefined)),
     Effect.succeed
   )
 }
 
-/** Where a request leads. An app asks a few URLs again and again, so those are looked at once. */
-const placer = (policy: Policy) => {
+type Decide = (
+  request: HttpClientRequest.HttpClientRequest
+) => Effect.Effect<RunAuth.Credential, ProviderAuthError>
+
+/** An app asks a few URLs again and again, so those are looked at once: that is a tenth of what a signature costs it. */
+const decideBy = (policy: Policy): Decide => {
   const known = new Map<string, Place>()
-  return (request: HttpClientRequest.HttpClientRequest): Place => {
-    const place = known.get(request.url)
+  return (request) => {
     // Its query and its fragment change nothing of it.
-    if (place !== undefined) return place
-    const url = SignedRequest.finalUrl(request)
-    const made: Place = { url, party: url === undefined ? "Foreign" : policy.classify(url) }
-    if (known.size === MAX_PLACES) known.clear()
-    known.set(request.url, made)
-    return made
+    let place = known.get(request.url)
+    if (place === undefined) {
+      const url = SignedRequest.finalUrl(request)
+      place = { url, party: url === undefined ? "Foreign" : policy.classify(url) }
+      if (known.size === MAX_PLACES) known.clear()
+      known.set(request.url, place)
+    }
+    const { party, url } = place
+    return url === undefined || party === "Foreign" ? Effect.succeed(FOREIGN) : resolve(policy, { request, url, party })
   }
 }
 
+/** Where a request leads. */
 interface Place {
   readonly url: URL | undefined
   readonly party: Environment.Party
@@ -307,40 +305,41 @@ interface Target {
 const execute = <E, R>(
   client: HttpClient.HttpClient.With<E, R>,
   policy: Policy,
-  target: Target,
+  decide: Decide,
+  request: HttpClientRequest.HttpClientRequest,
   refused: TaskId | undefined
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> =>
-  Effect.flatMap(resolve(policy, target), (credential) => {
-    const { request } = target
-    if (credential._tag === "None") return SignedRequest.sendPlain(client, request, credential)
-    return Effect.flatMap(SignedRequest.send(client, request, credential), (answer) => {
-      const { response } = answer
-      if (response.request.url !== request.url && !isWithin(policy, credential, response.request)) {
-        return refuse(
-          target,
-          "Redirected",
-          "the client below followed a redirect out of the first party; it must follow none"
+  Effect.flatMap(SignedRequest.send(client, request, decide), (outcome) => {
+    if (outcome._tag === "Plain") return Effect.succeed(outcome.response)
+    const { credential, request: sent } = outcome.signed
+    if (outcome._tag === "Redirected") {
+      return refuse(
+        sent,
+        "Redirected",
+        `the client below changed the URL after it was signed, so the run's credential was sent to ${
+          shown(outcome.to)
+        }; put followRedirects and transform around the signing client`
+      )
+    }
+    const { response } = outcome
+    if (credential._tag !== "Assertion" || (response.status !== 401 && response.status !== 403)) {
+      return SignedRequest.finish(outcome)
+    }
+    return Effect.flatMap(Inspect.json(response), ([json, body]) => {
+      if (response.status === 403 && Refusal.isAgentDeleted(json)) {
+        return Effect.zipRight(
+          policy.agentDeleted,
+          refuse(sent, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
         )
       }
-      if (credential._tag !== "Assertion" || (response.status !== 401 && response.status !== 403)) {
-        return SignedRequest.finish(request, answer, credential)
-      }
-      return Effect.flatMap(Peek.json(response), ([json, whole]) => {
-        if (response.status === 403 && Refusal.isAgentDeleted(json)) {
-          return Effect.zipRight(
-            policy.agentDeleted,
-            refuse(target, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
-          )
-        }
-        const asItCame = SignedRequest.finish(request, { ...answer, response: whole }, credential)
-        if (response.status !== 401 || !Refusal.isTaskInvalid(json) || refused !== undefined) return asItCame
-        return Effect.matchEffect(policy.recover(credential.taskId), {
-          onFailure: (error) => refuse(target, "NoCredential", error.message, error),
-          onSuccess: (next) =>
-            Option.isSome(next) && Replay.isReplayable(request.body)
-              ? execute(client, policy, target, credential.taskId)
-              : asItCame
-        })
+      const asItCame = SignedRequest.finish(outcome, body)
+      if (response.status !== 401 || !Refusal.isTaskInvalid(json) || refused !== undefined) return asItCame
+      return Effect.matchEffect(policy.recover(credential.taskId), {
+        onFailure: (error) => refuse(sent, "NoCredential", error.message, error),
+        onSuccess: (next) =>
+          Option.isSome(next) && Replay.isReplayable(request.body)
+            ? execute(client, policy, decide, request, credential.taskId)
+            : asItCame
       })
     })
   })
@@ -350,21 +349,21 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
   Effect.matchEffect(policy.credential, {
     onFailure: (error) =>
       error instanceof RunTaskError
-        ? refuse(target, "NoCredential", error.message, error)
-        : refuse(target, "NoCredential", error.detail),
+        ? refuse(target.request, "NoCredential", error.message, error)
+        : refuse(target.request, "NoCredential", error.detail),
     onSuccess: (credential): Effect.Effect<RunAuth.Credential, ProviderAuthError> => {
       if (credential._tag === "None") return Effect.succeed(credential)
       if (target.party === "BearerOnly" && credential._tag === "Assertion") return Effect.succeed(BEARER_ONLY)
       if (target.party === "Ambiguous") {
         return refuse(
-          target,
+          target.request,
           "AmbiguousUrl",
           "its path has an empty or climbing segment or a broken escape; it was not sent"
         )
       }
       if (Headers.has(target.request.headers, "authorization")) {
         return refuse(
-          target,
+          target.request,
           "AuthorizationPresent",
           /^AgentAssertion /i.test(target.request.headers.authorization!)
             ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
@@ -372,29 +371,23 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
         )
       }
       if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {
-        return refuse(target, "NoCredential", "the bearer token is no legal header value")
+        return refuse(target.request, "NoCredential", "the bearer token is no legal header value")
       }
       return Effect.succeed(credential)
     }
   })
 
 const refuse = (
-  { request, url }: Target,
+  request: HttpClientRequest.HttpClientRequest,
   reason: ProviderAuthError["reason"],
   detail: string,
   cause?: RunTaskError
-) =>
-  Effect.fail(new ProviderAuthError({ reason, method: request.method, url: url.origin + url.pathname, detail, cause }))
+) => Effect.fail(new ProviderAuthError({ reason, method: request.method, url: shown(request), detail, cause }))
 
-/** Whether the credential belongs where a client that follows redirects has sent it. */
-const isWithin = (
-  policy: Policy,
-  credential: RunAuth.Credential,
-  request: HttpClientRequest.HttpClientRequest
-): boolean => {
+/** Without user information, query and fragment. */
+const shown = (request: HttpClientRequest.HttpClientRequest): string => {
   const url = SignedRequest.finalUrl(request)
-  const party = url === undefined ? "Foreign" : policy.classify(url)
-  return party === "FirstParty" || (party === "BearerOnly" && credential._tag === "Bearer")
+  return url === undefined ? "a URL that cannot be read" : url.origin + url.pathname
 }
 
 const FOREIGN: RunAuth.None = { _tag: "None", reason: "the URL is not the provider's" }

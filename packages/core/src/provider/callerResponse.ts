@@ -1,69 +1,26 @@
-/** What a signed request hands back, as if the caller's own request had been sent: no header of ours in it. */
+/** What a signed request hands back, as if the caller's own request had been sent: no header of ours is in it. */
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import * as Effect from "effect/Effect"
 import * as Inspectable from "effect/Inspectable"
-import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import type * as RunAuth from "../run/RunAuth.ts"
+import * as Clean from "./clean.ts"
+import type * as Inspect from "./inspect.ts"
 
-/** @internal */
+/** `body` takes the place of the answer's own, if that has been read already. @internal */
 export const make = (
   request: HttpClientRequest.HttpClientRequest,
   response: HttpClientResponse.HttpClientResponse,
-  sent?: RunAuth.Sent
-): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response, sent)
+  sent: RunAuth.Sent,
+  body?: Inspect.Body
+): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response, sent, body)
 
 /** @internal */
 export const sentWith = (response: HttpClientResponse.HttpClientResponse): RunAuth.Sent | undefined =>
   response instanceof CallerResponse ? response.sentWith() : undefined
-
-/** Any error of a client; those of HttpClient hold the request. @internal */
-export const mapError = <E>(request: HttpClientRequest.HttpClientRequest, error: E): E => {
-  if (!HttpClientError.isHttpClientError(error)) return error
-  return (error._tag === "RequestError"
-    ? new HttpClientError.RequestError({ ...details(request, error), request, reason: error.reason })
-    : new HttpClientError.ResponseError({
-      ...details(request, error),
-      request,
-      reason: error.reason,
-      response: make(request, error.response)
-    })) as E & HttpClientError.HttpClientError
-}
-
-/** Whether a client was made to fail on the status of an answer. @internal */
-export const isStatusError = <E>(error: E): error is E & HttpClientError.ResponseError =>
-  HttpClientError.isHttpClientError(error) && error._tag === "ResponseError" && error.reason === "StatusCode"
-
-/** The same error, of this response. @internal */
-export const statusError = <E>(
-  error: E & HttpClientError.ResponseError,
-  response: HttpClientResponse.HttpClientResponse
-): E =>
-  new HttpClientError.ResponseError({
-    ...details(response.request, error),
-    request: response.request,
-    reason: error.reason,
-    response
-  }) as E & HttpClientError.ResponseError
-
-const details = (request: HttpClientRequest.HttpClientRequest, error: HttpClientError.HttpClientError) => ({
-  ...(error.cause === undefined ? undefined : { cause: clean(request, error.cause) }),
-  ...(error.description === undefined ? undefined : { description: error.description })
-})
-
-/** A cause or a defect, which may hold the signed request too: where another error does, only its text is left. @internal */
-export const clean = (request: HttpClientRequest.HttpClientRequest, cause: unknown): unknown => {
-  if (HttpClientError.isHttpClientError(cause)) return mapError(request, cause)
-  let inner = cause
-  for (let depth = 0; depth < 8 && Predicate.hasProperty(inner, "cause"); depth++) {
-    inner = inner.cause
-    if (HttpClientError.isHttpClientError(inner)) return new Error(cause instanceof Error ? cause.message : "an error")
-  }
-  return cause
-}
 
 class CallerResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
   readonly [HttpIncomingMessage.TypeId]: HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
@@ -71,17 +28,22 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
   readonly request: HttpClientRequest.HttpClientRequest
   /** Private to the language, so that no printer finds the signed request in it. */
   readonly #answer: HttpClientResponse.HttpClientResponse
-  readonly #sentWith: RunAuth.Sent | undefined
+  readonly #sentWith: RunAuth.Sent
+  readonly #stream: Inspect.Body | undefined
+  /** The body of `#stream`, once it was read to its end: reading it again gives the same. */
+  #read: HttpClientResponse.HttpClientResponse | undefined
 
   constructor(
     request: HttpClientRequest.HttpClientRequest,
     answer: HttpClientResponse.HttpClientResponse,
-    sentWith: RunAuth.Sent | undefined
+    sentWith: RunAuth.Sent,
+    stream: Inspect.Body | undefined
   ) {
     super()
     this.request = request
     this.#answer = answer
     this.#sentWith = sentWith
+    this.#stream = stream
   }
 
   sentWith() {
@@ -101,22 +63,22 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
     return this.#answer.remoteAddress
   }
   get json() {
-    return this.#mapError(this.#answer.json)
+    return this.#fromBody((body) => body.json)
   }
   get text() {
-    return this.#mapError(this.#answer.text)
+    return this.#fromBody((body) => body.text)
   }
   get urlParamsBody() {
-    return this.#mapError(this.#answer.urlParamsBody)
+    return this.#fromBody((body) => body.urlParamsBody)
   }
   get arrayBuffer() {
-    return this.#mapError(this.#answer.arrayBuffer)
+    return this.#fromBody((body) => body.arrayBuffer)
   }
   get formData() {
-    return this.#mapError(this.#answer.formData)
+    return this.#fromBody((body) => body.formData)
   }
   get stream() {
-    return Stream.mapError(this.#answer.stream, (error) => this.#ownError(error))
+    return Stream.mapError(this.#stream ?? this.#answer.stream, (error) => this.#ownError(error))
   }
 
   toJSON(): unknown {
@@ -127,13 +89,37 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
     })
   }
 
-  #mapError<A>(effect: Effect.Effect<A, HttpClientError.ResponseError>) {
-    return Effect.mapError(effect, (error) => this.#ownError(error))
+  #fromBody<A>(
+    read: (body: HttpClientResponse.HttpClientResponse) => Effect.Effect<A, HttpClientError.ResponseError>
+  ): Effect.Effect<A, HttpClientError.ResponseError> {
+    return Effect.mapError(
+      this.#stream === undefined ? read(this.#answer) : Effect.flatMap(this.#readStream(this.#stream), read),
+      (error) => this.#ownError(error)
+    )
+  }
+
+  #readStream(
+    stream: Inspect.Body
+  ): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.ResponseError> {
+    return Effect.suspend(() => {
+      if (this.#read !== undefined) return Effect.succeed(this.#read)
+      return Effect.map(Stream.runCollect(stream), (chunks) => {
+        const body = new Blob(Array.from(chunks) as Array<Uint8Array<ArrayBuffer>>)
+        const headers = { "content-type": this.headers["content-type"] ?? "" }
+        return this.#read ??= HttpClientResponse.fromWeb(this.request, new Response(body, { headers }))
+      })
+    })
   }
 
   #ownError(error: HttpClientError.ResponseError): HttpClientError.ResponseError {
+    const { authorization } = this.#answer.request.headers
+    const cause = Clean.clean(error.cause, {
+      request: (other) => other === authorization ? this.request : undefined,
+      response: () => this
+    })
     return new HttpClientError.ResponseError({
-      ...details(this.request, error),
+      ...(cause === undefined ? undefined : { cause }),
+      ...(error.description === undefined ? undefined : { description: error.description }),
       request: this.request,
       reason: error.reason,
       response: this

@@ -1,83 +1,170 @@
-/** A request as it is sent for its caller, and its answer as it is handed back. */
+/** A request as it is sent for its caller, and what became of it. */
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type * as Tracer from "effect/Tracer"
 import * as Http from "../run/http.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import * as CallerResponse from "./callerResponse.ts"
+import * as Clean from "./clean.ts"
+import type * as Inspect from "./inspect.ts"
 
-/** An answer, and the error that it came as, where the client below was made to fail on its status. @internal */
-export interface Answer<E> {
-  readonly response: HttpClientResponse.HttpClientResponse
-  readonly failure: (E & HttpClientError.ResponseError) | undefined
+/**
+ * - `Plain`: the answer of a request that was sent as it is
+ * - `Signed`: the answer of a request that went out with this credential; `failure` is the error that it came as, where
+ *   the client was made to fail on its status
+ * - `Redirected`: something inside the client changed the URL after it was signed
+ * @internal
+ */
+export type Outcome<E> =
+  | { readonly _tag: "Plain"; readonly response: HttpClientResponse.HttpClientResponse }
+  | {
+    readonly _tag: "Signed"
+    readonly signed: Signed
+    readonly response: HttpClientResponse.HttpClientResponse
+    readonly failure: (E & HttpClientError.ResponseError) | undefined
+  }
+  | { readonly _tag: "Redirected"; readonly signed: Signed; readonly to: HttpClientRequest.HttpClientRequest }
+
+/** What one attempt was signed with. `request` is as the client's hooks had left it, without the credential. @internal */
+export interface Signed extends Parts {
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly credential: RunAuth.Assertion | RunAuth.Bearer
 }
 
-/** Its redirects are not followed, and what comes back does not show it. @internal */
-export const send = <E, R>(
+/**
+ * Sends a request. `decide` says what it carries, of its finished URL and as the last step inside the client; its failure
+ * is the failure of the request, whatever the client makes of failures. No error holds the signed request.
+ * @internal
+ */
+export const send = <E, R, E2>(
   client: HttpClient.HttpClient.With<E, R>,
   request: HttpClientRequest.HttpClientRequest,
-  credential: RunAuth.Assertion | RunAuth.Bearer
-): Effect.Effect<Answer<E>, E, R> => {
-  const { headers } = partsOf(credential)
-  const signed = Http.inPlaceOf(request, HttpClientRequest.setHeaders(request, headers))
-  return Effect.matchCauseEffect(annotated(Http.execute(client, signed, "manual"), credential), {
-    onFailure: (cause): Effect.Effect<Answer<E>, E> => {
-      const failure = Cause.failureOption(cause)
-      if (Option.isSome(failure) && CallerResponse.isStatusError(failure.value)) {
-        return Effect.succeed({ response: failure.value.response, failure: failure.value })
+  decide: (finished: HttpClientRequest.HttpClientRequest) => Effect.Effect<RunAuth.Credential, E2>
+): Effect.Effect<Outcome<E | E2>, E | E2, R> =>
+  Effect.suspend(() => {
+    // A client that tries again, or twice at once, has several attempts under way.
+    const attempts: Array<Signed> = []
+    let unsigned: RunAuth.Sent | undefined
+    let refusal: Option.Option<E2> = Option.none()
+
+    const lastStep = (finished: HttpClientRequest.HttpClientRequest, replace: Http.Replace) =>
+      Effect.matchEffect(decide(finished), {
+        onFailure: (error) => {
+          refusal = Option.some(error)
+          return Effect.fail(error)
+        },
+        onSuccess: (credential) => {
+          refusal = Option.none()
+          const { annotations, headers, sent } = partsOf(credential)
+          if (credential._tag === "None") {
+            unsigned = sent
+            return replace(finished, { annotations })
+          }
+          attempts.push({ request: finished, credential, annotations, headers, sent })
+          return replace(HttpClientRequest.setHeaders(finished, headers), {
+            requestInit: Http.noRedirects,
+            redactedNames: Http.redactedNames,
+            annotations
+          })
+        }
+      })
+
+    return Http.execute(client, request, lastStep, {
+      onFailure: (cause): Effect.Effect<Outcome<E | E2>, E | E2> => {
+        if (Option.isSome(refusal) && !Cause.isInterruptedOnly(cause)) return Effect.fail(refusal.value)
+        if (attempts.length === 0) return Effect.failCause(cause)
+        const failure = Option.getOrUndefined(Cause.failureOption(cause))
+        if (HttpClientError.isHttpClientError(failure)) {
+          const attempt = attemptOf(attempts, failure.request)
+          if (attempt?.isMoved === true) {
+            return Effect.succeed({ _tag: "Redirected", signed: attempt.signed, to: failure.request })
+          }
+          if (attempt !== undefined && failure._tag === "ResponseError" && failure.reason === "StatusCode") {
+            return Effect.succeed({ _tag: "Signed", signed: attempt.signed, response: failure.response, failure })
+          }
+        }
+        return Effect.failCause(cleanCause(cause, attempts))
+      },
+      onSuccess: (response): Effect.Effect<Outcome<E | E2>> => {
+        const attempt = attemptOf(attempts, response.request)
+        if (attempt === undefined) {
+          if (unsigned !== undefined) plainResponses.set(response, unsigned)
+          return Effect.succeed({ _tag: "Plain", response })
+        }
+        const { isMoved, signed } = attempt
+        return Effect.succeed(
+          isMoved
+            ? { _tag: "Redirected", signed, to: response.request }
+            : { _tag: "Signed", signed, response, failure: undefined }
+        )
       }
-      return Effect.failCause(Cause.match(cause, {
-        onEmpty: Cause.empty as Cause.Cause<E>,
-        onFail: (error) => Cause.fail(CallerResponse.mapError(request, error)),
-        onDie: (defect) => Cause.die(CallerResponse.clean(request, defect)),
-        onInterrupt: Cause.interrupt,
-        onSequential: Cause.sequential,
-        onParallel: Cause.parallel
-      }))
-    },
-    onSuccess: (response) => Effect.succeed({ response, failure: undefined })
+    })
+  })
+
+/**
+ * Hands an answer to the caller, as if the caller's own request had been sent. `body` is its body from the start, if some
+ * of it was read.
+ * @internal
+ */
+export const finish = <E>(
+  { failure, response, signed: { headers, request, sent } }: Extract<Outcome<E>, { readonly _tag: "Signed" }>,
+  body?: Inspect.Body
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E> => {
+  const own = CallerResponse.make(request, response, sent, body)
+  return failure === undefined ? Effect.succeed(own) : Effect.fail(Clean.clean(failure, {
+    request: (authorization) => authorization === headers["authorization"] ? request : undefined,
+    response: () => own
+  }))
+}
+
+/** The attempt that a request belongs to, and whether its URL is another one than was signed. */
+const attemptOf = (attempts: ReadonlyArray<Signed>, request: HttpClientRequest.HttpClientRequest) => {
+  const { authorization } = request.headers
+  let moved: Signed | undefined
+  for (const signed of attempts) {
+    // A client may name the request without its headers.
+    if (authorization !== undefined && authorization !== signed.headers["authorization"]) continue
+    if (isSameUrl(signed.request, request)) return { signed, isMoved: false }
+    if (authorization !== undefined) moved = signed
+  }
+  return moved === undefined ? undefined : { signed: moved, isMoved: true }
+}
+
+const isSameUrl = (one: HttpClientRequest.HttpClientRequest, other: HttpClientRequest.HttpClientRequest): boolean => {
+  if (one.url === other.url && one.urlParams === other.urlParams) return true
+  const href = (request: HttpClientRequest.HttpClientRequest) => {
+    const url = finalUrl(request)
+    return url === undefined ? request.url : url.origin + url.pathname + url.search
+  }
+  return href(one) === href(other)
+}
+
+/** Errors as if the caller's own requests had been sent. */
+const cleanCause = <E>(cause: Cause.Cause<E>, attempts: ReadonlyArray<Signed>): Cause.Cause<E> => {
+  const attemptBy = (authorization: string | undefined) =>
+    attempts.find(({ headers }) => headers["authorization"] === authorization)
+  const callers: Clean.Callers = {
+    request: (authorization) => attemptBy(authorization)?.request,
+    response: (request, response) =>
+      CallerResponse.make(request, response, attemptBy(response.request.headers["authorization"])!.sent)
+  }
+  return Cause.match(cause, {
+    onEmpty: Cause.empty as Cause.Cause<E>,
+    onFail: (error) => Cause.fail(Clean.clean(error, callers)),
+    onDie: (defect) => Cause.die(Clean.clean(defect, callers)),
+    onInterrupt: Cause.interrupt,
+    onSequential: Cause.sequential,
+    onParallel: Cause.parallel
   })
 }
-
-/** @internal */
-export const sendPlain = <E, R>(
-  client: HttpClient.HttpClient.With<E, R>,
-  request: HttpClientRequest.HttpClientRequest,
-  credential: RunAuth.None
-) =>
-  Effect.map(
-    annotated(Http.execute(client, request, "as told"), credential),
-    (response) => {
-      plainResponses.set(response, partsOf(credential).sent)
-      return response
-    }
-  )
-
-/** The attributes are in an effect's own spans only, as by `Effect.annotateSpans`, which makes them anew each time. */
-const annotated = <A, E, R>(effect: Effect.Effect<A, E, R>, credential: RunAuth.Credential): Effect.Effect<A, E, R> => {
-  const { annotations } = partsOf(credential)
-  return Effect.tracerWith((tracer) =>
-    // Effect's own keeps nothing and shows nothing: where there is no other, nobody pays for them.
-    isNative(tracer) ? effect : Effect.locallyWith(
-      effect,
-      FiberRef.currentTracerSpanAnnotations,
-      (outer) => HashMap.isEmpty(outer) ? annotations : HashMap.union(outer, annotations)
-    )
-  )
-}
-
-let native: Tracer.Tracer | undefined
-const isNative = (tracer: Tracer.Tracer) => tracer === (native ??= Effect.runSync(Effect.tracer))
 
 /** What is made of a credential. One of a run is sent with many requests. */
 interface Parts {
@@ -101,16 +188,6 @@ const partsOf = (credential: RunAuth.Credential): Parts => {
 }
 
 const partsByCredential = new WeakMap<RunAuth.Credential, Parts>()
-
-/** Hands an answer to the caller, as if the caller's own request had been sent. @internal */
-export const finish = <E>(
-  request: HttpClientRequest.HttpClientRequest,
-  { failure, response }: Answer<E>,
-  credential: RunAuth.Credential
-): Effect.Effect<HttpClientResponse.HttpClientResponse, E> => {
-  const own = CallerResponse.make(request, response, partsOf(credential).sent)
-  return failure === undefined ? Effect.succeed(own) : Effect.fail(CallerResponse.statusError(failure, own))
-}
 
 /** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. @internal */
 export const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined => {

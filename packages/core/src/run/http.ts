@@ -1,17 +1,15 @@
 /** The one place that reads answers of the AuthAPI and turns what went wrong into plain data. */
-import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as Context from "effect/Context"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import * as Text from "../protocol/text.ts"
+import * as FiberState from "./fiberState.ts"
 
 /** Bytes of an answer that are read. @internal */
 export const MAX_BODY_BYTES = 64 * 1024
@@ -32,7 +30,7 @@ export const send = (
   client: HttpClient.HttpClient,
   request: HttpClientRequest.HttpClientRequest
 ): Effect.Effect<Answer, HttpClientError.HttpClientError> =>
-  execute(client, request, "manual").pipe(
+  executeOnce(client, request).pipe(
     // A client that was made to fail on a status has an answer all the same.
     Effect.catchIf(
       (error) => error._tag === "ResponseError" && error.reason === "StatusCode",
@@ -48,122 +46,66 @@ export const send = (
     Effect.interruptible
   )
 
+/** Sends a request in the place of a finished one. @internal */
+export type Replace = (
+  request: HttpClientRequest.HttpClientRequest,
+  changes: FiberState.Changes
+) => Effect.Effect<HttpClientRequest.HttpClientRequest>
+
 /**
- * Executes a request. `fetch` follows redirects by itself and takes custom headers along, the other transports do not:
- * `manual` tells it not to. Options of `fetch` that are given to a call take the place of those of the client's own layer,
- * a proxy among them, so these are put below.
+ * Executes a request with a last step: it gets the request as the client's own hooks have left it, in the client's own
+ * context, and nothing but `transform` and `followRedirects` inside the client runs after it. A client that tries again
+ * repeats the step with the hooks. `end` is not interrupted.
  * @internal
  */
-export const execute = <E, R>(
+export const execute = <E, R, E2, B, E3>(
   client: HttpClient.HttpClient.With<E, R>,
   request: HttpClientRequest.HttpClientRequest,
-  redirects: "manual" | "as told"
-): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> => {
-  const contexts = known.get(client)
-  if (redirects === "manual" && contexts !== undefined) {
-    return withContext(client.execute(request), contexts.manual)
+  lastStep: (
+    finished: HttpClientRequest.HttpClientRequest,
+    replace: Replace
+  ) => Effect.Effect<HttpClientRequest.HttpClientRequest, E2>,
+  end: {
+    readonly onFailure: (cause: Cause.Cause<E | E2>) => Effect.Effect<B, E3>
+    readonly onSuccess: (response: HttpClientResponse.HttpClientResponse) => Effect.Effect<B, E3>
   }
-  return Effect.contextWithEffect((context: Context.Context<R>) => {
-    if (redirects === "as told" && Option.isNone(requestInit(context))) return client.execute(request)
-    return Effect.flatMap(
-      fetchOptions(client),
-      ({ asTold, manual }) => Effect.mapInputContext(client.execute(request), redirects === "manual" ? manual : asTold)
-    )
-  })
-}
-
-/** `Effect.mapInputContext` in half of its steps: it stands in the way of every request. */
-const withContext = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  change: (context: Context.Context<R>) => Context.Context<R>
-): Effect.Effect<A, E, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      FiberRef.modify(FiberRef.currentContext, (context) => [context, change(context as Context.Context<R>)]),
-      (before) => {
-        const back = FiberRef.set(FiberRef.currentContext, before)
-        return Effect.matchCauseEffect(restore(effect), {
-          onFailure: (cause) => Effect.zipRight(back, Effect.failCause(cause)),
-          onSuccess: (value) => Effect.as(back, value)
-        })
-      }
-    )
-  )
-
-const requestInit = (context: Context.Context<never>) => Context.getOption(context, FetchHttpClient.RequestInit)
-
-/** What a client gets in the place of the context of a call. */
-interface Contexts {
-  readonly manual: <R>(context: Context.Context<R>) => Context.Context<R>
-  readonly asTold: <R>(context: Context.Context<R>) => Context.Context<R>
-}
-
-const makeContexts = (options: RequestInit | undefined): Contexts => {
-  const adding = (more: RequestInit | undefined) => {
-    // A fiber has the same context at many requests, and to add to one is to copy it.
-    const made = new WeakMap<Context.Context<never>, Context.Context<never>>()
-    return <R>(context: Context.Context<R>): Context.Context<R> => {
-      let next = made.get(context) as Context.Context<R> | undefined
-      if (next === undefined) {
-        next = Context.add(context, FetchHttpClient.RequestInit, {
-          ...options,
-          ...Option.getOrUndefined(requestInit(context)),
-          ...more
-        }) as Context.Context<R>
-        made.set(context, next)
-      }
-      return next
+): Effect.Effect<B, E3, R> =>
+  FiberState.restoring((callOptions) => {
+    const replace: Replace = (sent, changes) => {
+      // It is aborted with the request that it takes the place of.
+      const controller = scopedRequests.get(request)
+      if (controller !== undefined) scopedRequests.set(sent, controller)
+      return Effect.as(
+        FiberState.change(
+          callOptions === undefined ? changes : { ...changes, requestInit: { ...callOptions, ...changes.requestInit } }
+        ),
+        sent
+      )
     }
-  }
-  return { manual: adding({ redirect: "manual" }), asTold: adding(undefined) }
-}
+    return HttpClient.mapRequestEffect(client, (finished) => lastStep(finished, replace)).execute(request)
+  }, end)
 
-/**
- * The options of `fetch` that the client's own layer was given, a proxy among them: ours would take their place. Only
- * what runs inside of the client sees them, so a request is begun and interrupted before it is sent.
- */
-const fetchOptions = <E, R>(client: HttpClient.HttpClient.With<E, R>): Effect.Effect<Contexts, never, R> =>
-  Effect.suspend(() => {
-    const contexts = known.get(client)
-    if (contexts !== undefined) return Effect.succeed(contexts)
-    let options: RequestInit | undefined
-    const probe = HttpClient.mapRequestEffect(
-      client,
-      () =>
-        Effect.contextWithEffect((context: Context.Context<never>) => {
-          options = Option.getOrUndefined(requestInit(context))
-          return Effect.interrupt
-        })
-    )
-    const asked = Effect.mapInputContext(
-      probe.get("http://localhost/"),
-      // Those of this call would hide the layer's.
-      (context: Context.Context<R>) => Context.omit(FetchHttpClient.RequestInit)(context) as Context.Context<R>
-    )
-    return Effect.map(Effect.exit(asked), () => {
-      const contexts = makeContexts(options)
-      known.set(client, contexts)
-      return contexts
-    })
+/** Executes a request whose redirects no transport follows: `fetch` would, and take custom headers along. @internal */
+export const executeOnce = <E, R>(
+  client: HttpClient.HttpClient.With<E, R>,
+  request: HttpClientRequest.HttpClientRequest
+): Effect.Effect<HttpClientResponse.HttpClientResponse, E, R> =>
+  execute(client, request, (finished, replace) => replace(finished, { requestInit: noRedirects, redactedNames }), {
+    onFailure: Effect.failCause,
+    onSuccess: Effect.succeed
   })
 
-const known = new WeakMap<object, Contexts>()
+/** @internal */
+export const noRedirects: RequestInit = { redirect: "manual" }
+
+/** Headers that identify an agent or its account. @internal */
+export const redactedNames: ReadonlyArray<string> = ["authorization", "chatgpt-account-id"]
 
 /** Platform's own register of the requests that `HttpClient.withScope` aborts, by request. */
 const scopedRequests = globalValue(
   "@effect/platform/HttpClient/scopedRequests",
   () => new WeakMap<HttpClientRequest.HttpClientRequest, AbortController>()
 )
-
-/** A request that is sent in the place of another is aborted with it. @internal */
-export const inPlaceOf = (
-  request: HttpClientRequest.HttpClientRequest,
-  sent: HttpClientRequest.HttpClientRequest
-): HttpClientRequest.HttpClientRequest => {
-  const controller = scopedRequests.get(request)
-  if (controller !== undefined) scopedRequests.set(sent, controller)
-  return sent
-}
 
 interface Read {
   readonly body: Uint8Array

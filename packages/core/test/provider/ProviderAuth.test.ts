@@ -206,14 +206,15 @@ describe("ProviderAuth.authorize", () => {
       assert.deepStrictEqual(new Set(yield* senders(false)).size, 1)
     }).pipe(Effect.scoped))
 
-  it.effect("leaves a relative URL alone, which is why a base URL goes around the signing client", () =>
+  it.effect("signs a relative URL that the app completes, around the signing client or below it", () =>
     Effect.gen(function*() {
       const { client, sent } = makeStub()
       const { authorize } = yield* ProviderAuth.ProviderAuth
       const prepend = HttpClient.mapRequest(HttpClientRequest.prependUrl(Fakes.PROVIDER_BASE))
       yield* authorize(client).pipe(prepend, (_) => _.get("/responses"))
       yield* authorize(client.pipe(prepend)).get("/responses")
-      assert.deepStrictEqual(sent.map(signed), [["authorization"], []])
+      yield* Effect.exit(authorize(client).get("/responses"))
+      assert.deepStrictEqual(sent.map(signed), [["authorization"], ["authorization"]])
       assert.strictEqual(sent[1]!.url, `${Fakes.PROVIDER_BASE}/responses`)
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 

@@ -4,7 +4,8 @@ import type { FiberRefs } from "effect"
 import { Effect, Exit, Fiber, FiberRef, Stream, TestClock } from "effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import * as Peek from "../../src/provider/inspect.ts"
+import * as CallerResponse from "../../src/provider/callerResponse.ts"
+import * as Inspect from "../../src/provider/inspect.ts"
 import { transports, turn } from "../utils.ts"
 import { serve } from "./server.ts"
 
@@ -14,6 +15,13 @@ const respond = (body: BodyInit | null, type = "application/json", headers: Reco
   HttpClientResponse.fromWeb(
     request,
     new Response(body, { status: 401, headers: { "content-type": type, ...headers } })
+  )
+
+/** The JSON, and the answer as it is handed on. */
+const look = (response: HttpClientResponse.HttpClientResponse) =>
+  Effect.map(
+    Inspect.json(response),
+    ([json, body]) => [json, CallerResponse.make(request, response, { _tag: "None", reason: "a test" }, body)] as const
   )
 
 const text = (response: HttpClientResponse.HttpClientResponse) => response.text
@@ -46,7 +54,7 @@ describe("a look at an answer", () => {
   ) {
     it.effect(`reads ${type}, and leaves it whole`, () =>
       Effect.gen(function*() {
-        const [json, whole] = yield* Peek.json(respond("{\"a\":1}", type))
+        const [json, whole] = yield* look(respond("{\"a\":1}", type))
         assert.deepStrictEqual(json, { a: 1 })
         assert.strictEqual(yield* text(whole), "{\"a\":1}")
         assert.deepStrictEqual(yield* whole.json, { a: 1 })
@@ -59,24 +67,24 @@ describe("a look at an answer", () => {
     it.effect(`does not read ${type === "" ? "an answer without a type" : type}`, () =>
       Effect.gen(function*() {
         const response = respond("{\"a\":1}", type)
-        assert.deepStrictEqual(yield* Peek.json(response), [undefined, response])
+        assert.deepStrictEqual(yield* Inspect.json(response), [undefined, undefined])
       }))
   }
 
   it.effect("does not read what is announced as too large", () =>
     Effect.gen(function*() {
       const response = respond("{}", "application/json", { "content-length": "65537" })
-      assert.deepStrictEqual(yield* Peek.json(response), [undefined, response])
+      assert.deepStrictEqual(yield* Inspect.json(response), [undefined, undefined])
     }))
 
   it.effect("reads 64 KiB and no more", () =>
     Effect.gen(function*() {
       const exact = `"${"x".repeat(65534)}"`
-      const [json, whole] = yield* Peek.json(respond(exact))
+      const [json, whole] = yield* look(respond(exact))
       assert.strictEqual(json, exact.slice(1, -1))
       assert.strictEqual(yield* text(whole), exact)
       const larger = `"${"x".repeat(65535)}"`
-      const [nothing, all] = yield* Peek.json(respond(larger))
+      const [nothing, all] = yield* look(respond(larger))
       assert.isUndefined(nothing)
       assert.strictEqual(yield* text(all), larger)
     }))
@@ -84,7 +92,7 @@ describe("a look at an answer", () => {
   it.effect("loses nothing of an answer whose chunks come slowly", () =>
     Effect.gen(function*() {
       const { close, send, stream } = controlled()
-      const looking = yield* Effect.fork(Peek.json(respond(stream)))
+      const looking = yield* Effect.fork(look(respond(stream)))
       send("[1,")
       yield* turn
       yield* TestClock.adjust("5 seconds")
@@ -102,7 +110,7 @@ describe("a look at an answer", () => {
   it.effect("hands on an answer that breaks off, with what came and its error", () =>
     Effect.gen(function*() {
       const { fail, send, stream } = controlled()
-      const looking = yield* Effect.fork(Peek.json(respond(stream)))
+      const looking = yield* Effect.fork(look(respond(stream)))
       send("{\"a\":")
       yield* turn
       fail(new Error("broken"))
@@ -118,7 +126,7 @@ describe("a look at an answer", () => {
 
   it.effect("has no body where there is none", () =>
     Effect.gen(function*() {
-      const [json, whole] = yield* Peek.json(respond(null))
+      const [json, whole] = yield* look(respond(null))
       assert.isUndefined(json)
       assert.strictEqual(yield* text(whole), "")
     }))
@@ -126,7 +134,7 @@ describe("a look at an answer", () => {
   it.effect("stops reading when it is interrupted", () =>
     Effect.gen(function*() {
       const { isCancelled, send, stream } = controlled()
-      const looking = yield* Effect.fork(Peek.json(respond(stream)))
+      const looking = yield* Effect.fork(look(respond(stream)))
       send("[")
       yield* turn
       yield* Fiber.interrupt(looking)
@@ -137,7 +145,7 @@ describe("a look at an answer", () => {
   it.effect("stops reading when whoever reads on stops", () =>
     Effect.gen(function*() {
       const { isCancelled, send, stream } = controlled()
-      const looking = yield* Effect.fork(Peek.json(respond(stream)))
+      const looking = yield* Effect.fork(look(respond(stream)))
       send("[")
       yield* turn
       yield* TestClock.adjust("5 seconds")
@@ -154,9 +162,9 @@ describe("a look at an answer", () => {
           .get(FiberRef.currentContext)
         return stack?.length ?? 0
       })
-      yield* Peek.json(respond("{}"))
+      yield* look(respond("{}"))
       const before = yield* depth
-      for (let index = 0; index < 100; index++) yield* Peek.json(respond("{}"))
+      for (let index = 0; index < 100; index++) yield* look(respond("{}"))
       assert.strictEqual(yield* depth, before)
     }))
 
@@ -172,7 +180,7 @@ describe("a look at an answer", () => {
           response.write(`"${"x".repeat(70_000)}`)
         })
         const client = yield* HttpClient.HttpClient
-        yield* Effect.asVoid(Effect.flatMap(client.get(url), Peek.json))
+        yield* Effect.asVoid(Effect.flatMap(client.get(url), look))
         for (let index = 0; index < 200 && !closed; index++) {
           collectGarbage()
           yield* turn
