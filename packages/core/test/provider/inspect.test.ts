@@ -1,7 +1,7 @@
 import { HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import type { FiberRefs } from "effect"
-import { Effect, Exit, Fiber, FiberRef, Stream, TestClock } from "effect"
+import { Effect, Exit, Fiber, FiberRef, Queue, Stream, TestClock } from "effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as CallerResponse from "../../src/provider/callerResponse.ts"
@@ -151,6 +151,47 @@ describe("a look at an answer", () => {
       yield* TestClock.adjust("5 seconds")
       const [, whole] = yield* Fiber.join(looking)
       yield* Stream.runDrain(Stream.take(whole.stream, 1))
+      yield* turn
+      assert.isTrue(isCancelled())
+    }))
+
+  it.effect("loses no chunk that comes while the look ends, at whichever step of either fiber", () =>
+    Effect.gen(function*() {
+      const bytes = (text: string) => new TextEncoder().encode(text)
+      for (let steps = 0; steps < 60; steps++) {
+        const chunks = yield* Queue.unbounded<Uint8Array>()
+        const response = Object.defineProperty(respond("ignored"), "stream", { value: Stream.fromQueue(chunks) })
+        const [, whole] = yield* Effect.gen(function*() {
+          const looking = yield* Effect.fork(look(response))
+          yield* Queue.offer(chunks, bytes("[1"))
+          yield* turn
+          const sending = yield* Effect.fork(Effect.zipRight(
+            Effect.forEach(Array.from({ length: steps }), () => Effect.yieldNow()),
+            Queue.offer(chunks, bytes(",2"))
+          ))
+          yield* TestClock.adjust("5 seconds")
+          yield* Fiber.join(sending)
+          return yield* Fiber.join(looking)
+        })
+        const reading = yield* Effect.fork(text(whole))
+        yield* Queue.offer(chunks, bytes(",3]"))
+        yield* turn
+        yield* Queue.shutdown(chunks)
+        assert.strictEqual(yield* Fiber.join(reading), "[1,2,3]", `after ${steps} steps`)
+      }
+    }))
+
+  it.effect("closes the connection when whoever reads its text is interrupted", () =>
+    Effect.gen(function*() {
+      const { isCancelled, send, stream } = controlled()
+      const looking = yield* Effect.fork(look(respond(stream)))
+      send("[")
+      yield* turn
+      yield* TestClock.adjust("5 seconds")
+      const [, whole] = yield* Fiber.join(looking)
+      const reading = yield* Effect.fork(text(whole))
+      yield* turn
+      yield* Fiber.interrupt(reading)
       yield* turn
       assert.isTrue(isCancelled())
     }))
