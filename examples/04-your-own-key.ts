@@ -7,23 +7,25 @@ import { Config, Console, Effect, Layer } from "effect"
 
 const provider = Config.string("PROVIDER_BASE_URL")
 
-// Once a process: whose run it is, where things are, and the plain client.
+const Identity = AgentIdentity.layerConfig({
+  agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
+  privateKey: Config.redacted("AGENT_PRIVATE_KEY") // base64 of PKCS#8
+})
+
+// What runs share: where things are, the plain client, and Ed25519.
 const Process = Layer.mergeAll(
-  AgentIdentity.layerConfig({
-    agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
-    privateKey: Config.redacted("AGENT_PRIVATE_KEY") // base64 of PKCS#8
-  }),
   UrlDerivation.layerCustomConfig({
     authApi: Config.string("AUTHAPI_BASE_URL"),
     jwksBase: Config.string("JWKS_BASE_URL"),
     providers: Config.map(provider, (base) => [base]),
     loopbackHttp: Config.succeed(true)
   }),
-  NodeHttpClient.layerUndici
-).pipe(Layer.provide(NodeSigning.layer))
+  NodeHttpClient.layerUndici,
+  NodeSigning.layer
+)
 
-// Once a run: one task, registered while the layer builds, and the client that signs.
-const AgentRun = Run.layer.pipe(Layer.provide(Process))
+// A run: one task, registered while the layer builds, and the client that signs.
+const AgentRun = Layer.provide(Run.layer(Identity), Process)
 
 const program = Effect.gen(function*() {
   const client = yield* HttpClient.HttpClient

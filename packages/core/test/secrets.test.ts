@@ -43,7 +43,7 @@ const makeWorld = Effect.gen(function*() {
       return identity
     })
   )
-  const World = Run.layer.pipe(Layer.provideMerge(Identity), Layer.provide(NodeHttpClient.layerUndici))
+  const World = Layer.provide(Run.layer(Identity), NodeHttpClient.layerUndici)
   return { key, pkcs8, secrets, lines, spans, observe, World }
 })
 

@@ -121,7 +121,7 @@ export interface Service {
 }
 
 /**
- * How a run comes by the agent of a login. `layerAgent` and `ChatGptRun.layerAuth` take it.
+ * How a run comes by the agent of a login. `layerAgent` and `ChatGptRun.layer` take it.
  *
  * @since 0.1.0
  * @category tags
@@ -275,7 +275,8 @@ export const make = (options: Options): Effect.Effect<
       return { identity, tasks, forget: forget(binding, identity.agentRuntimeId) }
     })
 
-    return { agent: yield* SingleFlight.make(agent) }
+    const flight = yield* SingleFlight.make<Agent, AgentProvisioningError>()
+    return { agent: flight.share(agent) }
   })
 
 /**
@@ -313,23 +314,31 @@ export const layer = (options: Options): Layer.Layer<
 > => Layer.effect(AgentProvisioning, make(options))
 
 /**
- * The agent's identity, and a registration that keeps its tasks: what `Run.layerWithRegistration` takes, for a program
- * that wants an agent or nothing. `ChatGptRun.layerAuth` falls back on the login.
+ * The identity of this login's agent, and a registration that keeps its tasks, for a program that wants an agent or
+ * nothing: `Run.layerWith(agent, { registration: agent })`. `ChatGptRun.layer` falls back on the login.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerAgent: Layer.Layer<
+export const layerAgent = <E, R>(
+  provisioning: Layer.Layer<AgentProvisioning, E, R>
+): Layer.Layer<
   AgentIdentity.AgentIdentity | TaskRegistration.TaskRegistration,
-  AgentProvisioningError,
-  AgentProvisioning
-> = Layer.effectContext(
-  Effect.map(
-    Effect.flatMap(AgentProvisioning, (provisioning) => provisioning.agent),
-    ({ identity, tasks }) =>
-      Context.make(AgentIdentity.AgentIdentity, identity).pipe(Context.add(TaskRegistration.TaskRegistration, tasks))
+  E | AgentProvisioningError,
+  R
+> =>
+  Layer.provide(
+    Layer.effectContext(
+      Effect.map(
+        Effect.flatMap(AgentProvisioning, (provisioning) => provisioning.agent),
+        ({ identity, tasks }) =>
+          Context.make(AgentIdentity.AgentIdentity, identity).pipe(
+            Context.add(TaskRegistration.TaskRegistration, tasks)
+          )
+      )
+    ),
+    provisioning
   )
-)
 
 /** @internal */
 export const noLogin = (cause: ChatGptLogin.ChatGptLoginError): AgentProvisioningError =>

@@ -1,8 +1,8 @@
 /**
  * All of it in one line: `program.pipe(Effect.provide(NodeAgentIdentity.layerConfig))`.
  *
- * In two parts for a process with more than one run: `layerProcess` once (the transport, the identity and its key, the
- * URLs), `layerRun` once a run, `Layer.fresh` for each.
+ * A process with more than one run builds `layerProcess` once (the transport, the identity and its key, the URLs), and
+ * `Run.layer` over that identity for each run.
  *
  * @since 0.1.0
  */
@@ -12,8 +12,9 @@ import * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
 import type * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Run from "@agent-identity/core/Run"
+import { isolated } from "@agent-identity/core/run/isolated"
 import type * as RunAuth from "@agent-identity/core/RunAuth"
-import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
+import type * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as AgentProvisioning from "@agent-identity/login/AgentProvisioning"
 import * as AgentRegistration from "@agent-identity/login/AgentRegistration"
@@ -55,7 +56,6 @@ export type ProcessError =
 export type ProcessServices =
   | AgentIdentity.AgentIdentity
   | UrlDerivation.UrlDerivation
-  | TaskRegistration.TaskRegistration
   | HttpClient.HttpClient
 
 interface Bases extends Environment.Overrides {
@@ -81,29 +81,26 @@ export interface Options extends Bases {
 }
 
 /**
- * Once a process, from explicit values.
+ * Builds what the runs of one agent share, from explicit values. `layer` is this with one run.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
-  apart(processOf(options))
+export const layerProcess = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
+  isolated(Layer.provideMerge(layerIdentity(options), layerBase(options)))
 
-const processOf = (options: Options): Layer.Layer<ProcessServices, ProcessError> => {
-  const { credential, jwksJson } = options
-  const KeySet = jwksJson === undefined ? Jwks.layer : Jwks.layerConfig(Config.succeed(jwksJson))
-  const Identity = credential._tag === "Token"
-    ? AgentIdentityJwt.layerJwt(credential.token).pipe(
-      Layer.provide(AgentIdentityJwt.layerWith(options)),
-      Layer.provide(KeySet)
-    )
-    : AgentIdentity.layer(credential.record)
-  const Registration = credential._tag === "Record" && credential.taskId !== undefined
-    ? Layer.provide(TaskRegistration.layerStored(credential.taskId), TaskRegistration.layer)
-    : TaskRegistration.layer
-  return Registration.pipe(
-    Layer.provideMerge(Identity),
-    Layer.provideMerge(Layer.merge(layerUrls(options), NodeHttpClient.layerUndici)),
+const layerBase = (options: Bases) => Layer.merge(layerUrls(options), NodeHttpClient.layerUndici)
+
+const layerIdentity = (
+  { credential, jwksJson, ...options }: Options
+): Layer.Layer<AgentIdentity.AgentIdentity, ProcessError, UrlDerivation.UrlDerivation | HttpClient.HttpClient> => {
+  if (credential._tag === "Record") return Layer.provide(AgentIdentity.layer(credential.record), NodeSigning.layer)
+  const keys: Layer.Layer<Jwks.Jwks, ProcessError, UrlDerivation.UrlDerivation | HttpClient.HttpClient> =
+    jwksJson === undefined
+      ? Jwks.layer(Layer.service(UrlDerivation.UrlDerivation))
+      : Jwks.layerConfig(Config.succeed(jwksJson))
+  return AgentIdentityJwt.layerIdentity(credential.token).pipe(
+    Layer.provide(AgentIdentityJwt.layerWith(keys, options)),
     Layer.provide(NodeSigning.layer)
   )
 }
@@ -131,7 +128,7 @@ const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Env
   )
 
 /**
- * Once a process, from the environment.
+ * `layerProcess` from the environment.
  *
  * | variable | what it is |
  * |---|---|
@@ -150,10 +147,8 @@ const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Env
  * @since 0.1.0
  * @category layers
  */
-export const layerProcess: Layer.Layer<ProcessServices, ProcessError> = Layer.unwrapEffect(
-  Effect.gen(function*() {
-    return layerProcessWith({ ...yield* settings, credential: yield* CredentialSource.fromConfig })
-  })
+export const layerProcessConfig: Layer.Layer<ProcessServices, ProcessError> = Layer.unwrapEffect(
+  Effect.suspend(() => Effect.map(fromEnvironment, layerProcess))
 ).pipe(Layer.provide(NodeContext.layer))
 
 /** What the environment says besides the credential. */
@@ -172,18 +167,9 @@ const settings = Effect.gen(function*() {
   }
 })
 
-/**
- * Once a run: its task, and the client that signs. Give `Layer.fresh(layerRun)` to each of several runs and of several
- * agents: it is a constant, which is built once for all that are composed of it.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerRun: Layer.Layer<
-  Run.Services,
-  TaskRegistration.TaskRegistrationError,
-  ProcessServices
-> = Run.layerWithRegistration
+const fromEnvironment = Effect.gen(function*() {
+  return { ...yield* settings, credential: yield* CredentialSource.fromConfig }
+})
 
 /**
  * A process with one run, from explicit values. Its `HttpClient` is the one that signs.
@@ -200,7 +186,7 @@ export const layerRun: Layer.Layer<
  * // With a task that it has from before, the run registers none.
  * const AgentRun = NodeAgentIdentity.layer({ credential: { _tag: "Record", record, taskId: TaskId.TaskId.make("task-1") } })
  *
- * const task = Effect.flatMap(RunTask.RunTask, ({ current }) => current())
+ * const task = Effect.flatMap(RunTask.RunTask, ({ current }) => current)
  * assert.deepStrictEqual(await Effect.runPromise(Effect.provide(task, AgentRun)), "task-1")
  *
  * @since 0.1.0
@@ -209,10 +195,23 @@ export const layerRun: Layer.Layer<
 export const layer = (
   options: Options
 ): Layer.Layer<ProcessServices | Run.Services, ProcessError | TaskRegistration.TaskRegistrationError> =>
-  apart(Layer.provideMerge(layerRun, processOf(options)))
+  layerRun(options, () => Effect.void)
+
+const layerRun = <E>(
+  options: Options,
+  check: (identity: AgentIdentity.Service) => Effect.Effect<void, E>
+): Layer.Layer<ProcessServices | Run.Services, E | ProcessError | TaskRegistration.TaskRegistrationError> => {
+  const { credential } = options
+  const identity = Layer.tap(
+    layerIdentity(options),
+    (context) => check(Context.get(context, AgentIdentity.AgentIdentity))
+  )
+  const taskId = credential._tag === "Record" ? credential.taskId : undefined
+  return isolated(Layer.provideMerge(Run.layerWith(identity, { taskId }), layerBase(options)))
+}
 
 /**
- * A process with one run, from the environment; `layerProcess` has the table of what is read. Its `HttpClient` is the
+ * A process with one run, from the environment; `layerProcessConfig` has the table of what is read. Its `HttpClient` is the
  * one that signs.
  *
  * @example
@@ -236,7 +235,7 @@ export const layer = (
 export const layerConfig: Layer.Layer<
   ProcessServices | Run.Services,
   ProcessError | TaskRegistration.TaskRegistrationError
-> = Layer.provideMerge(layerRun, layerProcess)
+> = Layer.unwrapEffect(Effect.suspend(() => Effect.map(fromEnvironment, layer))).pipe(Layer.provide(NodeContext.layer))
 
 /**
  * Who may become an agent, and what the agent is called.
@@ -305,15 +304,13 @@ export type ChatGptError =
  * @category layers
  */
 export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServices, ChatGptError> =>
-  apart(
+  isolated(
     Layer.unwrapEffect(Effect.gen(function*() {
       const bases = yield* settings
       return yield* Effect.matchEffect(CredentialSource.fromConfig, {
         onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
           Effect.succeed(
-            layerRun.pipe(
-              Layer.provideMerge(Layer.tap(processOf({ ...bases, credential }), requireWorkspace(options.workspace)))
-            )
+            layerRun({ ...bases, credential }, requireWorkspace(options.workspace))
           ),
         onFailure: (error) =>
           error._tag === "CredentialSourceError" && error.reason === "NotFound"
@@ -324,8 +321,8 @@ export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServic
   )
 
 /** Of a token as of a login: before anything is registered. */
-const requireWorkspace = (workspace: string | undefined) => (process: Context.Context<AgentIdentity.AgentIdentity>) =>
-  workspace === undefined || Context.get(process, AgentIdentity.AgentIdentity).account?.id === workspace
+const requireWorkspace = (workspace: string | undefined) => ({ account }: AgentIdentity.Service) =>
+  workspace === undefined || account?.id === workspace
     ? Effect.void
     : new AgentProvisioning.AgentProvisioningError({
       reason: "NoLogin",
@@ -342,21 +339,13 @@ const layerLogin = (
     sessionSource: options.sessionSource ?? "cli",
     platform: Os.platform()
   })
-  return ChatGptRun.layer.pipe(
-    Layer.provide(AgentProvisioning.layer({ policy: options.policy, billOfMaterials })),
-    Layer.provide([AgentRegistration.layer, AuthFile.layerCredentialStore({ file })]),
-    Layer.provide([AuthFile.layerLogin({ file, workspace: options.workspace }), NodeSigning.layer]),
-    Layer.provideMerge(layerUrls(bases)),
-    Layer.provide(NodeHttpClient.layerUndici)
+  const login = AuthFile.layerLogin({ file, workspace: options.workspace })
+  const provisioning = AgentProvisioning.layer({ policy: options.policy, billOfMaterials }).pipe(
+    Layer.provide([
+      AgentRegistration.layer(Layer.service(UrlDerivation.UrlDerivation)),
+      AuthFile.layerCredentialStore({ file })
+    ]),
+    Layer.provide([login, NodeSigning.layer])
   )
-}
-
-/**
- * Keeps the agents of two calls apart: inside, the layers of a run are constants, which Effect builds once for all that
- * are built together. Behind `suspend` the value itself is still built once for all of its dependents; a layer that is
- * `Layer.fresh` at its root never is.
- */
-const apart = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> => {
-  const built = Layer.fresh(layer)
-  return Layer.suspend(() => built)
+  return Layer.provideMerge(ChatGptRun.layer(Layer.merge(provisioning, login)), layerBase(bases))
 }

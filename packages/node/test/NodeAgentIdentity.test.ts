@@ -1,5 +1,5 @@
 /** The one-line wiring against a real issuer, AuthAPI and provider on a loopback port. */
-import { AgentAssertion, AgentIdentity, AgentRuntimeId, RunTask, type UrlDerivation } from "@agent-identity/core"
+import { AgentAssertion, AgentIdentity, AgentRuntimeId, Run, RunTask, type UrlDerivation } from "@agent-identity/core"
 import { type CredentialSource, NodeAgentIdentity } from "@agent-identity/node"
 import { AgentDirectory, AgentIdentityIssuer } from "@agent-identity/server"
 import { FileSystem, type HttpClient, HttpServer } from "@effect/platform"
@@ -28,7 +28,7 @@ describe("NodeAgentIdentity.layerConfig", () => {
         const identity = yield* AgentIdentity.AgentIdentity
         const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
         assert.strictEqual(assertion.agentRuntimeId, identity.agentRuntimeId)
-        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current())
+        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current)
         assert.deepStrictEqual({ ...identity.account }, { id: "acct-1", fedramp: false } as object)
         yield* Effect.all([models, models, models], { concurrency: "unbounded" })
       }).pipe(Effect.provide(NodeAgentIdentity.layerConfig), withEnvironment(environment))
@@ -152,7 +152,7 @@ describe("a deployment that is named in part", () => {
           Object.entries(all).filter(([name]) => named.split(" ").some((base) => base !== "" && name.includes(base)))
         )
         const { jwks } = yield* AgentIdentityIssuer.AgentIdentityIssuer
-        yield* Layer.build(NodeAgentIdentity.layerProcess).pipe(
+        yield* Layer.build(NodeAgentIdentity.layerProcessConfig).pipe(
           Effect.scoped,
           withEnvironment({
             ...environment,
@@ -166,14 +166,19 @@ describe("a deployment that is named in part", () => {
   }
 })
 
-describe("NodeAgentIdentity.layerProcess and layerRun", () => {
+/** Another run of the process's agent. */
+const RunOfProcess = Layer.unwrapEffect(
+  Effect.map(AgentIdentity.AgentIdentity, (identity) => Run.layer(Layer.succeed(AgentIdentity.AgentIdentity, identity)))
+)
+
+describe("NodeAgentIdentity.layerProcessConfig, and runs of its identity", () => {
   it.effect("verify one token for a process, and register one task for each of its runs", () =>
     Effect.gen(function*() {
       const environment = { ...(yield* bases), CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }
-      const current = Effect.flatMap(RunTask.RunTask, (_) => _.current())
-      const run = Effect.provide(Effect.zipLeft(current, models), Layer.fresh(NodeAgentIdentity.layerRun))
+      const current = Effect.flatMap(RunTask.RunTask, (_) => _.current)
+      const run = Effect.provide(Effect.zipLeft(current, models), RunOfProcess)
       const tasks = yield* Effect.all([run, run, run], { concurrency: "unbounded" }).pipe(
-        Effect.provide(NodeAgentIdentity.layerProcess),
+        Effect.provide(NodeAgentIdentity.layerProcessConfig),
         withEnvironment(environment)
       )
       assert.strictEqual(new Set(tasks).size, 3)
@@ -192,13 +197,13 @@ describe("NodeAgentIdentity.layerProcess and layerRun", () => {
           const run = yield* RunTask.RunTask
           yield* TestClock.adjust(Duration.sum("1 hour", "61 seconds"))
           assert.strictEqual((yield* models).status, 200)
-          const error = yield* Effect.flip(run.renew(yield* run.current()))
+          const error = yield* Effect.flip(run.renew(yield* run.current))
           assert.strictEqual(error.reason, "IdentityExpired")
           assert.strictEqual((yield* models).status, 200)
-        }).pipe(Effect.provide(Layer.fresh(NodeAgentIdentity.layerRun)))
-        const error = yield* Effect.flip(Effect.provide(models, Layer.fresh(NodeAgentIdentity.layerRun)))
+        }).pipe(Effect.provide(RunOfProcess))
+        const error = yield* Effect.flip(Effect.provide(models, RunOfProcess))
         assert.propertyVal(error, "reason", "IdentityExpired")
-      }).pipe(Effect.provide(NodeAgentIdentity.layerProcess), withEnvironment(environment))
+      }).pipe(Effect.provide(NodeAgentIdentity.layerProcessConfig), withEnvironment(environment))
     }).pipe(Effect.provide(Server)))
 })
 
@@ -268,9 +273,9 @@ describe("two agents in one app", () => {
     return { agents: calls.map((call) => call.split(" ")[0]), tasks: new Set(calls).size }
   })
 
-  type Run = Layer.Layer<Needed, unknown>
+  type AnyRun = Layer.Layer<Needed, unknown>
   const compositions: ReadonlyArray<
-    readonly [how: string, compose: (a: Run, b: Run) => Layer.Layer<One | Two, unknown>]
+    readonly [how: string, compose: (a: AnyRun, b: AnyRun) => Layer.Layer<One | Two, unknown>]
   > = [
     ["merged", (a, b) => Layer.merge(Layer.provide(LayerOne, a), Layer.provide(LayerTwo, b))],
     ["one inside of the other", (a, b) => Layer.provide(Layer.provideMerge(Layer.provide(LayerOne, a), LayerTwo), b)],
@@ -290,10 +295,13 @@ describe("two agents in one app", () => {
     }
   }
 
-  it.effect("sign each as itself over two processes, each with a fresh run", () =>
+  it.effect("sign each as itself over two processes, each with a run of its identity", () =>
     Effect.gen(function*() {
       const runOf = (options: NodeAgentIdentity.Options) =>
-        Layer.provideMerge(Layer.fresh(NodeAgentIdentity.layerRun), NodeAgentIdentity.layerProcessWith(options))
+        Layer.unwrapEffect(Effect.map(AgentIdentity.AgentIdentity, (identity) =>
+          Run.layer(Layer.succeed(AgentIdentity.AgentIdentity, identity)))).pipe(
+            Layer.provideMerge(NodeAgentIdentity.layerProcess(options))
+          )
       const a = runOf(yield* key("agent-a"))
       const b = runOf(yield* key("agent-b"))
       const { agents } = yield* Effect.provide(

@@ -2,8 +2,7 @@
  * A stand-in for every service of `@agent-identity/core`: no network, no cryptography, the same answers every time.
  *
  * The signer, tokens, the identity, the URLs and the registration are fakes; the services above them are the real ones over
- * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`. They are `Layer.fresh`: what
- * else is built of the same constants, such as the rest of a real run, is not what they are built of.
+ * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`.
  *
  * @since 0.1.0
  */
@@ -321,11 +320,8 @@ export const layerAgentProvisioningFails = (
  * @since 0.1.0
  * @category layers
  */
-export const layerRunTask: Layer.Layer<RunTask.RunTask> = Layer.suspend(() =>
-  Layer.fresh(RunTask.layer).pipe(
-    Layer.provide([layerTaskRegistration, layerAgentIdentity]),
-    Layer.orDie
-  )
+export const layerRunTask: Layer.Layer<RunTask.RunTask> = Layer.orDie(
+  RunTask.layer(Layer.merge(layerTaskRegistration, layerAgentIdentity))
 )
 
 /**
@@ -345,10 +341,8 @@ export const layerRunTaskClosed: Layer.Layer<RunTask.RunTask> = Layer.effect(
  * @since 0.1.0
  * @category layers
  */
-export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.fresh(
-  AgentAssertion.layer
-).pipe(
-  Layer.provide([layerRunTask, layerAgentIdentity])
+export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = AgentAssertion.layer(
+  Layer.merge(layerRunTask, layerAgentIdentity)
 )
 
 /**
@@ -357,13 +351,8 @@ export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = L
  * @since 0.1.0
  * @category layers
  */
-export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.fresh(
-  AgentAssertion.layer
-).pipe(
-  Layer.provide(layerRunTask),
-  Layer.provide(layerAgentIdentityWith({})),
-  Layer.provide(layerSigningFails),
-  Layer.orDie
+export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.orDie(
+  AgentAssertion.layer(Layer.merge(layerRunTask, Layer.provide(layerAgentIdentityWith({}), layerSigningFails)))
 )
 
 /**
@@ -372,8 +361,8 @@ export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion
  * @since 0.1.0
  * @category layers
  */
-export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = Layer.fresh(RunAuth.layer).pipe(
-  Layer.provide([layerAgentAssertion, layerAgentIdentity, layerRunTask])
+export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = RunAuth.layer(
+  Layer.merge(layerAgentAssertion, layerRunTask)
 )
 
 /**
@@ -385,7 +374,9 @@ export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = Layer.fresh(RunAuth.la
 export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> =>
   Layer.succeed(
     RunAuth.RunAuth,
-    RunAuth.make({ _tag: "Bearer", token: Redacted.make(token), account: undefined, reason: "a fake" })
+    RunAuth.makeWithoutTask(
+      Effect.succeed({ _tag: "Bearer", token: Redacted.make(token), account: undefined, reason: "a fake" })
+    )
   )
 
 /**
@@ -394,13 +385,14 @@ export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> 
  * @since 0.1.0
  * @category layers
  */
-export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Layer.fresh(ProviderAuth.layer).pipe(
-  Layer.provide([layerRunAuth, layerUrlDerivation])
+export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Layer.provide(
+  ProviderAuth.layer(layerRunAuth),
+  layerUrlDerivation
 )
 
 /**
  * All of them, over one fake registration and one run. It has no `HttpClient`: the app's own, or a stub, is signed by
- * `ProviderAuth.layerHttpClient` over this.
+ * `ProviderAuth.layerHttpClient` over `layerProviderAuth`.
  *
  * @example
  * import { RunAuth } from "@agent-identity/core"
@@ -432,26 +424,21 @@ export const layer: Layer.Layer<
   | AgentAssertion.AgentAssertion
   | RunAuth.RunAuth
   | ProviderAuth.ProviderAuth
-> = Layer.fresh(
-  ProviderAuth.layer.pipe(
-    Layer.provideMerge(RunAuth.layer),
-    Layer.provideMerge(AgentAssertion.layer),
-    Layer.provideMerge(RunTask.layer)
-  )
-).pipe(
-  Layer.provideMerge(Layer.mergeAll(
-    layerAgentIdentity,
-    layerUrlDerivation,
-    layerAgentRegistration,
-    layerCredentialStore,
-    layerChatGptLogin,
-    layerAgentProvisioning,
-    layerTaskRegistration,
-    layerSigning,
-    layerJwks,
-    layerAgentIdentityJwt
-  )),
-  Layer.orDie
+> = Layer.mergeAll(
+  layerProviderAuth,
+  layerRunAuth,
+  layerAgentAssertion,
+  layerRunTask,
+  layerTaskRegistration,
+  layerAgentIdentity,
+  layerUrlDerivation,
+  layerAgentRegistration,
+  layerCredentialStore,
+  layerChatGptLogin,
+  layerAgentProvisioning,
+  layerSigning,
+  layerJwks,
+  layerAgentIdentityJwt
 )
 
 const equals = (left: Uint8Array, right: Uint8Array): boolean =>

@@ -3,7 +3,6 @@
  * accepted that an independent strict oracle refuses. `HARD_SEED` and `HARD_CASES` make other and more of them.
  */
 import {
-  AgentAssertion,
   AgentIdentity,
   AgentIdentityJwt,
   AgentKey,
@@ -12,8 +11,7 @@ import {
   Jwks,
   Provider,
   ProviderAuth,
-  RunAuth,
-  RunTask,
+  Run,
   Signing,
   TaskRegistration,
   UrlDerivation
@@ -393,9 +391,9 @@ describe("tokens", async () => {
   }))
   const trusted = issuers.slice(0, 2)
   const keys = trusted.map(({ kid, publicKey }) => ({ ...publicKey.export({ format: "jwk" }), kid }))
-  const runtime = ManagedRuntime.make(AgentIdentityJwt.layer.pipe(
-    Layer.provide(Jwks.layerStatic({ keys })),
-    Layer.provideMerge(Still)
+  const runtime = ManagedRuntime.make(Layer.provideMerge(
+    AgentIdentityJwt.layer(Jwks.layerStatic({ keys })),
+    Still
   ))
 
   const claims = {
@@ -623,15 +621,15 @@ describe("task answers", () => {
     )
   )
   const waits = makeWaits()
-  const runtime = ManagedRuntime.make(TaskRegistration.layer.pipe(
-    Layer.provide([
-      AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seed)) }),
-      Fakes.layerUrlDerivation,
-      Stub
-    ]),
-    Layer.provide(NodeSigning.layer),
-    Layer.provideMerge(Layer.mergeAll(Layer.setClock(waits.clock), Logger.remove(Logger.defaultLogger)))
-  ))
+  const runtime = ManagedRuntime.make(
+    TaskRegistration.layer(
+      AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seed)) })
+    ).pipe(
+      Layer.provide([Fakes.layerUrlDerivation, Stub]),
+      Layer.provide(NodeSigning.layer),
+      Layer.provideMerge(Layer.mergeAll(Layer.setClock(waits.clock), Logger.remove(Logger.defaultLogger)))
+    )
+  )
 
   /** None where the form of a `Retry-After` leaves it open. */
   const expected = (answers: typeof script, now: number): Option.Option<string | undefined> => {
@@ -824,18 +822,10 @@ describe("URLs", () => {
   )
   const runtime = ManagedRuntime.make(
     Layer.mergeAll(
-      Layer.provide(
-        ProviderAuth.layer,
-        RunAuth.layer.pipe(
-          Layer.provide(AgentAssertion.layer),
-          Layer.provide(RunTask.layerFromTaskId("task-1" as never)),
-          Layer.provide([
-            AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seedOf(1))) }),
-            Fakes.layerTaskRegistration
-          ]),
-          Layer.provide(NodeSigning.layer)
-        )
-      ),
+      Run.layerWith(
+        AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seedOf(1))) }),
+        { registration: Fakes.layerTaskRegistration, taskId: "task-1" as never }
+      ).pipe(Layer.provide([NodeSigning.layer, Stub])),
       Stub
     ).pipe(Layer.provideMerge(Layer.orDie(Urls)), Layer.provideMerge(Still))
   )

@@ -21,6 +21,7 @@ import * as Schema from "effect/Schema"
 import * as Environment from "../protocol/Environment.ts"
 import * as Refusal from "../protocol/Refusal.ts"
 import type { TaskId } from "../protocol/TaskId.ts"
+import type * as AgentIdentity from "../run/AgentIdentity.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import { RunTaskError } from "../run/RunTask.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
@@ -171,7 +172,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
  * import { ProviderAuth } from "@agent-identity/core"
  * import { Fakes } from "@agent-identity/testing"
  * import { HttpClient, HttpClientResponse } from "@effect/platform"
- * import { Effect, Option } from "effect"
+ * import { Effect, Layer, Option } from "effect"
  *
  * const plain = HttpClient.make((request) => Effect.succeed(HttpClientResponse.fromWeb(request, new Response())))
  *
@@ -183,15 +184,32 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
  *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(foreign))._tag, "None")
  * })
  *
- * await Effect.runPromise(Effect.provide(program, Fakes.layer))
+ * const Auth = ProviderAuth.layer(Fakes.layerRunAuth).pipe(Layer.provide(Fakes.layerUrlDerivation))
+ * await Effect.runPromise(Effect.provide(program, Auth))
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDerivation.UrlDerivation> = Layer.effect(
-  ProviderAuth,
-  make
-)
+export const layer = <E, R>(
+  over: Layer.Layer<RunAuth.RunAuth, E, R> & AgentIdentity.Closed<R>
+): Layer.Layer<ProviderAuth, E, R | UrlDerivation.UrlDerivation> =>
+  Layer.provide(Layer.effect(ProviderAuth, make), over)
+
+/** @internal */
+export const makeHttpClient = Effect.gen(function*() {
+  const { authorize } = yield* ProviderAuth
+  const client = authorize(yield* HttpClient.HttpClient)
+  return HttpClient.makeWith<HttpClientError.HttpClientError, never, HttpClientError.HttpClientError, never>(
+    Effect.flatMap((request) =>
+      Effect.catchTag(
+        client.execute(request),
+        "ProviderAuthError",
+        (cause) => new HttpClientError.RequestError({ request, reason: "Encode", cause, description: cause.message })
+      )
+    ),
+    Effect.succeed
+  )
+})
 
 /**
  * Puts the signing client in the place of the app's `HttpClient`, for code that knows nothing of us. There a
@@ -213,7 +231,7 @@ export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDeriva
  *     Effect.succeed(HttpClientResponse.fromWeb(request, new Response(request.headers.authorization)))
  *   )
  * )
- * const Signing = ProviderAuth.layerHttpClient.pipe(Layer.provide([Plain, Fakes.layer]))
+ * const Signing = ProviderAuth.layerHttpClient(Fakes.layerProviderAuth).pipe(Layer.provide(Plain))
  *
  * const program = Effect.flatMap(HttpClient.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.text)
  * assert.match(await Effect.runPromise(Effect.provide(program, Signing)), /^AgentAssertion /)
@@ -221,25 +239,10 @@ export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDeriva
  * @since 0.1.0
  * @category layers
  */
-export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, ProviderAuth | HttpClient.HttpClient> = Layer
-  .effect(
-    HttpClient.HttpClient,
-    Effect.gen(function*() {
-      const { authorize } = yield* ProviderAuth
-      const client = authorize(yield* HttpClient.HttpClient)
-      return HttpClient.makeWith<HttpClientError.HttpClientError, never, HttpClientError.HttpClientError, never>(
-        Effect.flatMap((request) =>
-          Effect.catchTag(
-            client.execute(request),
-            "ProviderAuthError",
-            (cause) =>
-              new HttpClientError.RequestError({ request, reason: "Encode", cause, description: cause.message })
-          )
-        ),
-        Effect.succeed
-      )
-    })
-  )
+export const layerHttpClient = <E, R>(
+  over: Layer.Layer<ProviderAuth, E, R> & AgentIdentity.Closed<R>
+): Layer.Layer<HttpClient.HttpClient, E, R | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(HttpClient.HttpClient, makeHttpClient), over)
 
 /**
  * What the request of this response was sent with, or why with nothing; none for a response of another client.

@@ -12,6 +12,7 @@ import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Tracer from "effect/Tracer"
+import * as AgentIdentity from "../run/AgentIdentity.ts"
 import * as Http from "../run/http.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import * as CallerResponse from "./callerResponse.ts"
@@ -26,7 +27,7 @@ export interface Answer<E> {
 export const send = <E, R>(
   client: HttpClient.HttpClient.With<E, R>,
   request: HttpClientRequest.HttpClientRequest,
-  credential: RunAuth.Assertion | RunAuth.Bearer
+  credential: Exclude<RunAuth.Credential, RunAuth.None>
 ): Effect.Effect<Answer<E>, E, R> => {
   const { headers } = partsOf(credential)
   const signed = Http.inPlaceOf(request, HttpClientRequest.setHeaders(request, headers))
@@ -122,13 +123,9 @@ export const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | un
 /** @internal */
 export const headersOf = (credential: RunAuth.Credential): Readonly<Record<string, string>> => {
   if (credential._tag === "None") return {}
-  const { account } = credential
-  return {
-    authorization: credential._tag === "Assertion"
-      ? Redacted.value(credential.header)
-      : `Bearer ${Redacted.value(credential.token)}`,
-    ...(account === undefined ? undefined : { "chatgpt-account-id": account.id }),
-    ...(account?.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
+  return credential._tag === "Assertion" ? Redacted.value(credential.headers) : {
+    authorization: `Bearer ${Redacted.value(credential.token)}`,
+    ...AgentIdentity.accountHeaders(credential.account)
   }
 }
 

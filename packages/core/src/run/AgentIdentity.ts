@@ -68,12 +68,30 @@ export interface Service {
 }
 
 /**
- * Whose run this is. It comes from a key (`layer`), a token (`layerJwt`) or a login (`AgentProvisioning.layerAgent`).
+ * Whose run this is. It comes from a key (`layer`), a token (`AgentIdentityJwt.layerIdentity`) or a login (`AgentProvisioning.layerAgent`).
  *
  * @since 0.1.0
  * @category tags
  */
 export class AgentIdentity extends Context.Tag("@agent-identity/core/AgentIdentity")<AgentIdentity, Service>() {}
+
+/**
+ * Refuses a layer that itself requires an `AgentIdentity`: built together, two agents would share what is built over it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Closed<R> = [AgentIdentity] extends [R] ? "this layer has to build its AgentIdentity" : unknown
+
+/**
+ * The headers that name the account beside an assertion or a bearer token.
+ *
+ * @internal
+ */
+export const accountHeaders = (account: Account | undefined): Readonly<Record<string, string>> => ({
+  ...(account === undefined ? undefined : { "chatgpt-account-id": account.id }),
+  ...(account?.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
+})
 
 /**
  * An agent as it stands in a configuration: texts, which are checked when the identity is made.

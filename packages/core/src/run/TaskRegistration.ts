@@ -9,7 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
@@ -116,7 +116,7 @@ export interface Service {
 }
 
 /**
- * Where a run's tasks come from. A layer over it can keep them: `layerStored`, `AgentProvisioning.layerAgent`.
+ * Where a run's tasks come from. Another layer of it can keep them, as `AgentProvisioning.layerAgent` does.
  *
  * @since 0.1.0
  * @category tags
@@ -192,7 +192,7 @@ export const make: Effect.Effect<
 })
 
 /**
- * `make` as a layer. Fails where no URL can be made of the agent's runtime id.
+ * Registers tasks of this agent. Fails where no URL can be made of the agent's runtime id.
  *
  * @example
  * import { Signing, TaskRegistration } from "@agent-identity/core"
@@ -200,8 +200,7 @@ export const make: Effect.Effect<
  * import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
  * import { Effect, Layer, Option } from "effect"
  *
- * const Registration = TaskRegistration.layer.pipe(
- *   Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-123" })),
+ * const Registration = TaskRegistration.layer(RegisteredAgent.layer({ agentRuntimeId: "agent-123" })).pipe(
  *   Layer.provide(SocketlessAuthApi.layer),
  *   Layer.provide(Signing.layer)
  * )
@@ -213,33 +212,10 @@ export const make: Effect.Effect<
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<
-  TaskRegistration,
-  UrlDerivationError,
-  AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
-> = Layer.effect(TaskRegistration, make)
-
-/**
- * Answers the first run with a task that is known, of unknown age; everything else goes to the AuthAPI.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerStored = (taskId: TaskId): Layer.Layer<TaskRegistration, never, TaskRegistration> =>
-  Layer.effect(
-    TaskRegistration,
-    Effect.map(TaskRegistration, ({ register }): Service => {
-      let given = false
-      return {
-        register: (stale) =>
-          Effect.suspend(() => {
-            if (given || Option.isSome(stale)) return register(stale)
-            given = true
-            return Effect.succeed({ taskId, registeredAt: undefined })
-          })
-      }
-    })
-  )
+export const layer = <E, R>(
+  agent: Layer.Layer<AgentIdentity.AgentIdentity, E, R> & AgentIdentity.Closed<R>
+): Layer.Layer<TaskRegistration, E | UrlDerivationError, R | UrlDerivation.UrlDerivation | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(TaskRegistration, make), agent)
 
 /**
  * How many tasks this process has registered. More than one a run means that layers are provided in more than one

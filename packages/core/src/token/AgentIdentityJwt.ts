@@ -144,7 +144,7 @@ export interface Service {
 }
 
 /**
- * What makes claims of a token. `AgentIdentityJwt.layerJwt` takes it.
+ * What makes claims of a token. `layerIdentity` takes it.
  *
  * @since 0.1.0
  * @category tags
@@ -255,18 +255,17 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> = Layer.effect(AgentIdentityJwt, make())
+export const layer = <E, R>(keys: Layer.Layer<Jwks.Jwks, E, R>): Layer.Layer<AgentIdentityJwt, E, R> =>
+  layerWith(keys, {})
 
 /**
  * Tokens of an issuer of one's own.
  *
  * @example
  * import { AgentIdentityJwt, Jwks } from "@agent-identity/core"
- * import { Effect, Layer, Redacted } from "effect"
+ * import { Effect, Redacted } from "effect"
  *
- * const Tokens = AgentIdentityJwt.layerWith({ issuer: "https://id.example.com" }).pipe(
- *   Layer.provide(Jwks.layerStatic({ keys: [] }))
- * )
+ * const Tokens = AgentIdentityJwt.layerWith(Jwks.layerStatic({ keys: [] }), { issuer: "https://id.example.com" })
  *
  * const program = Effect.gen(function*() {
  *   const { verify } = yield* AgentIdentityJwt.AgentIdentityJwt
@@ -279,8 +278,10 @@ export const layer: Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> = Layer.effe
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (options: Options): Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> =>
-  Layer.effect(AgentIdentityJwt, make(options))
+export const layerWith = <E, R>(
+  keys: Layer.Layer<Jwks.Jwks, E, R>,
+  options: Options
+): Layer.Layer<AgentIdentityJwt, E, R> => Layer.provide(Layer.effect(AgentIdentityJwt, make(options)), keys)
 
 /**
  * An agent from its agent identity JWT: verified, with its key imported. Whatever is wrong fails the construction, so
@@ -290,7 +291,7 @@ export const layerWith = (options: Options): Layer.Layer<AgentIdentityJwt, never
  * @since 0.1.0
  * @category layers
  */
-export const layerJwt = (
+export const layerIdentity = (
   token: Redacted.Redacted<string>
 ): Layer.Layer<
   AgentIdentity.AgentIdentity,
@@ -317,18 +318,18 @@ export const layerJwt = (
   )
 
 /**
- * `layerJwt` with the token from configuration.
+ * `layerIdentity` with the token from configuration.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerJwtConfig = (
+export const layerIdentityConfig = (
   token: Config.Config<Redacted.Redacted<string>>
 ): Layer.Layer<
   AgentIdentity.AgentIdentity,
   AgentIdentityJwtError | AgentIdentity.AgentIdentityError | ConfigError.ConfigError,
   AgentIdentityJwt | Signing.Signing
-> => Layer.unwrapEffect(Effect.map(token, layerJwt))
+> => Layer.unwrapEffect(Effect.map(token, layerIdentity))
 
 /**
  * What a token says of itself, for display. Nothing is verified, no key is read, and no identity comes of it: anybody

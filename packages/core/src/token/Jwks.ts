@@ -113,7 +113,8 @@ export const makeRemote = (
     let set: { readonly keys: ReadonlyArray<Jwk>; readonly fetchedAt: number } | undefined
     let failedAt = -Infinity
 
-    const fetch = yield* SingleFlight.make(
+    const flight = yield* SingleFlight.make<ReadonlyArray<Jwk>, JwksError>()
+    const fetch = flight.share(
       Effect.gen(function*() {
         const url = yield* locate
         const keys = yield* parseKeySet(yield* getJson(client, url), url.href)
@@ -144,10 +145,13 @@ export const makeRemote = (
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Jwks, never, HttpClient.HttpClient | UrlDerivation.UrlDerivation> = Layer.effect(
-  Jwks,
-  Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) => makeRemote(Effect.succeed(jwks)))
-)
+export const layer = <E, R>(
+  urls: Layer.Layer<UrlDerivation.UrlDerivation, E, R>
+): Layer.Layer<Jwks, E, R | HttpClient.HttpClient> =>
+  Layer.provide(
+    Layer.effect(Jwks, Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) => makeRemote(Effect.succeed(jwks)))),
+    urls
+  )
 
 /**
  * An issuer that publishes where its keys are.

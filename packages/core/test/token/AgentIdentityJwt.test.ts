@@ -1,7 +1,7 @@
 import { type AgentIdentity, AgentIdentityJwt, Jwks } from "@agent-identity/core"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Either, Fiber, Layer, Option, Redacted, TestClock } from "effect"
+import { Clock, Context, Effect, Either, Fiber, Layer, Option, Redacted, TestClock } from "effect"
 import * as jose from "jose"
 import { createHmac, createPrivateKey, generateKeyPairSync, type JsonWebKey } from "node:crypto"
 import { shown, toHex, vector } from "../fixtures.ts"
@@ -25,7 +25,7 @@ const [first, second] = await Promise.all([makeKey("first"), makeKey("second")])
 /** Too short for RS256. */
 const weak = generateKeyPairSync("rsa", { modulusLength: 1024 })
 
-const layerOf = (keys: unknown) => AgentIdentityJwt.layer.pipe(Layer.provide(Jwks.layerStatic(keys)))
+const layerOf = (keys: unknown) => AgentIdentityJwt.layer(Jwks.layerStatic(keys))
 
 const Static = layerOf(keySet(first, second))
 
@@ -35,8 +35,8 @@ const verify = (token: string) =>
 /** A verifier whose key set asks this effect, and how often it was asked. */
 const layerFind = (find: Jwks.Service["find"]) => {
   const asked: Array<string> = []
-  const layer = AgentIdentityJwt.layer.pipe(
-    Layer.provide(Layer.succeed(Jwks.Jwks, { find: (kid) => Effect.suspend(() => (asked.push(kid), find(kid))) }))
+  const layer = AgentIdentityJwt.layer(
+    Layer.succeed(Jwks.Jwks, { find: (kid) => Effect.suspend(() => (asked.push(kid), find(kid))) })
   )
   return { asked, layer }
 }
@@ -579,9 +579,49 @@ describe("AgentIdentityJwt", () => {
           assert.include(["Issuer", "Audience"], reason)
         }
       }).pipe(Effect.provide(
-        AgentIdentityJwt.layerWith(given).pipe(Layer.provide(Jwks.layerStatic(keySet(first))))
+        AgentIdentityJwt.layerWith(Jwks.layerStatic(keySet(first)), given)
       )))
   }
+})
+
+describe("two issuers in one build", () => {
+  it.effect("each verify their own tokens and no other's", () =>
+    Effect.gen(function*() {
+      class One extends Context.Tag("test/One")<One, AgentIdentityJwt.Service>() {}
+      class Two extends Context.Tag("test/Two")<Two, AgentIdentityJwt.Service>() {}
+      const Both = Layer.merge(
+        Layer.provide(Layer.effect(One, AgentIdentityJwt.AgentIdentityJwt), layerOf(keySet(first))),
+        Layer.provide(Layer.effect(Two, AgentIdentityJwt.AgentIdentityJwt), layerOf(keySet(second)))
+      )
+      const [one, two] = yield* Effect.provide(Effect.all([One, Two]), Both)
+      const tokens = [yield* mint(first), yield* mint(second)].map((token) => Redacted.make(token))
+      assert.strictEqual((yield* one.verify(tokens[0]!)).agentRuntimeId, "agent-1")
+      assert.strictEqual((yield* two.verify(tokens[1]!)).agentRuntimeId, "agent-1")
+      assert.strictEqual((yield* Effect.flip(one.verify(tokens[1]!))).reason, "UnknownKid")
+      assert.strictEqual((yield* Effect.flip(two.verify(tokens[0]!))).reason, "UnknownKid")
+    }))
+
+  it.effect("each verify by their own key and their own issuer, also where the keys have the same name", () =>
+    Effect.gen(function*() {
+      class One extends Context.Tag("test/One")<One, AgentIdentityJwt.Service>() {}
+      class Two extends Context.Tag("test/Two")<Two, AgentIdentityJwt.Service>() {}
+      const alike = { ...second, kid: first.kid, publicJwk: { ...second.publicJwk, kid: first.kid } }
+      const [a, b] = ["https://a.test", "https://b.test"] as const
+      const of = (key: typeof first, issuer: string) =>
+        AgentIdentityJwt.layerWith(Jwks.layerStatic(keySet(key)), { issuer })
+      const Both = Layer.merge(
+        Layer.provide(Layer.effect(One, AgentIdentityJwt.AgentIdentityJwt), of(first, a)),
+        Layer.provide(Layer.effect(Two, AgentIdentityJwt.AgentIdentityJwt), of(alike, b))
+      )
+      const [one, two] = yield* Effect.provide(Effect.all([One, Two]), Both)
+      const token = (key: typeof first, iss: string) => Effect.map(mint(key, { iss }), (text) => Redacted.make(text))
+      assert.strictEqual((yield* one.verify(yield* token(first, a))).issuer, a)
+      assert.strictEqual((yield* two.verify(yield* token(alike, b))).issuer, b)
+      assert.strictEqual((yield* Effect.flip(one.verify(yield* token(alike, a)))).reason, "Signature")
+      assert.strictEqual((yield* Effect.flip(two.verify(yield* token(first, b)))).reason, "Signature")
+      assert.strictEqual((yield* Effect.flip(one.verify(yield* token(first, b)))).reason, "Issuer")
+      assert.strictEqual((yield* Effect.flip(two.verify(yield* token(alike, a)))).reason, "Issuer")
+    }))
 })
 
 describe("decodeUnverified", () => {

@@ -17,6 +17,7 @@ import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import { ed25519 } from "@noble/curves/ed25519.js"
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
@@ -222,13 +223,15 @@ export const kinds: Record<string, Kind> = {
           agentRuntimeId: given.agent_runtime_id,
           privateKey: Redacted.make(given.private_key_pkcs8_base64)
         })
-        const runTask = RunTask.layerFromTaskId(yield* Schema.decode(TaskId)(given.task_id))
+        const taskId = yield* Schema.decode(TaskId)(given.task_id)
+        const agent = Layer.succeedContext(
+          Context.make(AgentIdentity.AgentIdentity, identity).pipe(
+            Context.add(TaskRegistration.TaskRegistration, { register: () => Effect.die("unused") })
+          )
+        )
+        const task = Layer.scoped(RunTask.RunTask, RunTask.make({ taskId, registeredAt: undefined }))
         const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, ({ current }) => current).pipe(
-          Effect.provide(AgentAssertion.layer.pipe(
-            Layer.provide(runTask),
-            Layer.provide(Layer.succeed(TaskRegistration.TaskRegistration, { register: () => Effect.die("unused") })),
-            Layer.provide(Layer.succeed(AgentIdentity.AgentIdentity, identity))
-          )),
+          Effect.provide(AgentAssertion.layer(Layer.provideMerge(task, agent))),
           Effect.withClock(stoppedAt(given.timestamp))
         )
         const header = Redacted.value(assertion.header)
@@ -292,9 +295,9 @@ export const kinds: Record<string, Kind> = {
       Effect.map(
         Effect.either(Effect.provide(
           AgentIdentity.AgentIdentity,
-          AgentIdentityJwt.layerJwt(Redacted.make(jwt)).pipe(
-            Layer.provide(AgentIdentityJwt.layer),
-            Layer.provide(Jwks.layerStatic(jwks))
+          Layer.provide(
+            AgentIdentityJwt.layerIdentity(Redacted.make(jwt)),
+            AgentIdentityJwt.layer(Jwks.layerStatic(jwks))
           )
         )),
         (identity) => {

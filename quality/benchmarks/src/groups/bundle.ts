@@ -24,9 +24,8 @@ const SIGNED = `
     agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
     privateKey: Config.redacted("AGENT_PRIVATE_KEY")
   })
-  const AgentRun = Run.layer.pipe(
-    Layer.provide([Identity, UrlDerivation.layer]),
-    Layer.provide([Signing.layer, FetchHttpClient.layer])
+  const AgentRun = Run.layer(Identity).pipe(
+    Layer.provide([UrlDerivation.layer, Signing.layer, FetchHttpClient.layer])
   )
   HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
     Effect.flatMap((response) => response.json),
