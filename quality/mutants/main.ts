@@ -23,6 +23,8 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
   },
   url: {
     "protocol/Environment": [],
+    "protocol/Party": [],
+    "protocol/baseUrl": ["protocol/Environment", "protocol/Party"],
     "run/UrlDerivation": []
   },
   key: {

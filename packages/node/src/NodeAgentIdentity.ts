@@ -58,19 +58,14 @@ export type ProcessServices =
   | TaskRegistration.TaskRegistration
   | HttpClient.HttpClient
 
-interface Bases extends Environment.Overrides {
-  /** A known ChatGPT base, production by default. */
-  readonly chatGptBase?: string | undefined
-}
-
 /**
- * A credential, and where its backend is: ChatGPT in production unless something else is said. With `authApi`,
- * `jwksBase` and `providers` it is a backend of one's own.
+ * A credential, and where its backend is: ChatGPT in production by default. With `authApi` and `providers` it is a
+ * backend of your own, which needs a `jwksBase` for tokens.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options extends Bases {
+export interface Options extends Environment.Options {
   readonly credential: CredentialSource.Credential
   /** Of the token, its `iss`; ChatGPT's by default. */
   readonly issuer?: string | undefined
@@ -108,20 +103,21 @@ const processOf = (options: Options): Layer.Layer<ProcessServices, ProcessError>
   )
 }
 
-const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Environment.UrlDerivationError> =>
+const layerUrls = (
+  options: Environment.Options
+): Layer.Layer<UrlDerivation.UrlDerivation, Environment.UrlDerivationError> =>
   Layer.effect(
     UrlDerivation.UrlDerivation,
     Effect.gen(function*() {
-      const chatGptBase = options.chatGptBase ?? Environment.DEFAULT_CHATGPT_BASE
-      const environment = yield* Environment.fromOverrides(chatGptBase, options)
+      const environment = yield* Environment.make(options)
       const { authApi, jwksBase, providers } = options
-      const named = [authApi, jwksBase, providers].filter((base) => base !== undefined).length
-      if (named === 1 || named === 2) {
+      const own = authApi !== undefined && providers !== undefined
+      if (!own && (authApi !== undefined || jwksBase !== undefined || providers !== undefined)) {
         yield* Effect.logWarning("Some bases are named and the others are ChatGPT's: each can use what the others get")
           .pipe(
             Effect.annotateLogs({
               authApi: environment.authApi.href,
-              jwks: environment.jwks.href,
+              jwks: environment.jwks?.href,
               providers: environment.providers.map((provider) => provider.href).join(", ")
             })
           )
@@ -129,6 +125,24 @@ const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Env
       return UrlDerivation.make(environment)
     })
   )
+
+/** The variable of each option that is a base. */
+const variables = {
+  chatGptBase: "CODEX_CHATGPT_BASE_URL",
+  authApi: "CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL",
+  jwksBase: "CODEX_AGENT_IDENTITY_JWKS_BASE_URL",
+  providers: "CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL"
+}
+
+/** Errors name the variable that the user has set, in place of the option that it is read into. */
+const namingVariable = <E>(error: E): E | Environment.UrlDerivationError | Jwks.JwksError => {
+  if (error instanceof Jwks.JwksError && error.reason === "NotConfigured") {
+    return new Jwks.JwksError({ ...error, source: variables.jwksBase })
+  }
+  if (!(error instanceof Environment.UrlDerivationError)) return error
+  const [, option] = Object.entries(variables).find(([name]) => name === error.option) ?? []
+  return option === undefined ? error : new Environment.UrlDerivationError({ ...error, option })
+}
 
 /**
  * Once a process, from the environment.
@@ -143,9 +157,10 @@ const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Env
  * | `CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL` | another provider base; several are separated by commas |
  * | `CODEX_AGENT_IDENTITY_JWKS_JSON` | the key set itself |
  *
- * A base that is named may be `http:` on a loopback address. Name all three of a backend of your own: with one or two,
- * assertions for the one backend go to the other, which is warned of. Tokens are ChatGPT's by `iss` and `aud`; `layer`
- * takes others.
+ * A base that is named may be `http:` on a loopback address. Name the AuthAPI and the providers of a backend of your own,
+ * and the issuer where it has tokens. With one of the two the other is ChatGPT's, and assertions for the one backend go
+ * to the other, which is warned of. Tokens are ChatGPT's by `iss` and `aud`; `layer` takes others. Blank variables are
+ * treated as unset.
  *
  * @since 0.1.0
  * @category layers
@@ -154,18 +169,17 @@ export const layerProcess: Layer.Layer<ProcessServices, ProcessError> = Layer.un
   Effect.gen(function*() {
     return layerProcessWith({ ...yield* settings, credential: yield* CredentialSource.fromConfig })
   })
-).pipe(Layer.provide(NodeContext.layer))
+).pipe(Layer.provide(NodeContext.layer), Layer.mapError(namingVariable))
 
-/** What the environment says besides the credential. */
+/** What the environment says besides the credential. Blank variables are treated as unset. */
 const settings = Effect.gen(function*() {
-  // A variable that is blank is not there.
   const text = (name: string) =>
     Effect.map(Config.option(Config.string(name)), (value) => Option.getOrUndefined(value)?.trim() || undefined)
-  const providers = yield* text("CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL")
+  const providers = yield* text(variables.providers)
   return {
-    chatGptBase: yield* text("CODEX_CHATGPT_BASE_URL"),
-    authApi: yield* text("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
-    jwksBase: yield* text("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
+    chatGptBase: yield* text(variables.chatGptBase),
+    authApi: yield* text(variables.authApi),
+    jwksBase: yield* text(variables.jwksBase),
     providers: providers?.split(",").map((base) => base.trim()).filter((base) => base !== ""),
     jwksJson: yield* text("CODEX_AGENT_IDENTITY_JWKS_JSON"),
     loopbackHttp: true
@@ -320,7 +334,7 @@ export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServic
             ? Effect.map(AuthFile.defaultFile, (file) => layerLogin(file, bases, options))
             : Effect.fail(error)
       })
-    })).pipe(Layer.provide(NodeContext.layer))
+    })).pipe(Layer.provide(NodeContext.layer), Layer.mapError(namingVariable))
   )
 
 /** Of a token as of a login: before anything is registered. */
@@ -334,7 +348,7 @@ const requireWorkspace = (workspace: string | undefined) => (process: Context.Co
 
 const layerLogin = (
   file: string,
-  bases: Bases,
+  bases: Environment.Options,
   options: ChatGptOptions
 ): Layer.Layer<ChatGptServices, ChatGptError> => {
   const billOfMaterials = AgentRegistration.billOfMaterials({

@@ -138,9 +138,49 @@ describe("NodeAgentIdentity.layerConfig", () => {
     }).pipe(Effect.provide(Server)))
 })
 
+describe("a base in the environment that is refused", () => {
+  const refused: ReadonlyArray<readonly [variable: string, value: string, message: RegExp]> = [
+    ["CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL", ",", / is empty\. Name at least one provider base URL\.$/],
+    ["CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL", "https://a.test , https://b.test?x", / "https:\/\/b\.test" is refused/],
+    ["CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL", ",", / "a value that is not a URL" is refused/],
+    ["CODEX_AGENT_IDENTITY_JWKS_BASE_URL", "ftp://issuer.test", / "a value that is not a URL" is refused/],
+    ["CODEX_CHATGPT_BASE_URL", "https://gateway.test", / "https:\/\/gateway\.test" is not a known ChatGPT base URL/]
+  ]
+  for (const [variable, value, message] of refused) {
+    it.effect(`is named by its variable: ${variable}=${value}`, () =>
+      Effect.gen(function*() {
+        const environment = { CODEX_ACCESS_TOKEN: "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", [variable]: value }
+        for (
+          const layer of [
+            NodeAgentIdentity.layerConfig,
+            NodeAgentIdentity.layerChatGpt({ policy: "JwtOnly", agentVersion: "1" })
+          ]
+        ) {
+          const error = yield* models.pipe(Effect.provide(layer), withEnvironment(environment), Effect.flip)
+          assert.propertyVal(error, "_tag", "UrlDerivationError")
+          assert.match(String(error), message)
+          assert.include(String(error), `${variable} `)
+        }
+      }).pipe(Effect.provide(Server)))
+  }
+
+  it.effect("is the issuer's where there is a token and no issuer is named, which the error says by its variable", () =>
+    Effect.gen(function*() {
+      const environment = { ...(yield* bases), CODEX_AGENT_IDENTITY_JWKS_BASE_URL: "" }
+      const error = yield* models.pipe(
+        Effect.provide(NodeAgentIdentity.layerConfig),
+        withEnvironment({ ...environment, CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }),
+        Effect.flip
+      )
+      assert.propertyVal(error, "_tag", "JwksError")
+      assert.match(String(error), /No key set from CODEX_AGENT_IDENTITY_JWKS_BASE_URL: it is not set/)
+      assert.deepStrictEqual(yield* requests, [])
+    }).pipe(Effect.provide(Server)))
+})
+
 describe("a deployment that is named in part", () => {
-  for (const named of ["AUTHAPI", "PROVIDER", "AUTHAPI PROVIDER", "AUTHAPI JWKS PROVIDER", ""]) {
-    const warned = named !== "" && named !== "AUTHAPI JWKS PROVIDER"
+  for (const named of ["AUTHAPI", "PROVIDER", "JWKS", "AUTHAPI PROVIDER", "AUTHAPI JWKS PROVIDER", ""]) {
+    const warned = named === "AUTHAPI" || named === "PROVIDER" || named === "JWKS"
     it.effect(`is ${warned ? "" : "not "}warned of: ${named || "nothing"}`, () =>
       Effect.gen(function*() {
         const warnings: Array<string> = []

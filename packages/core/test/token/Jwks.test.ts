@@ -573,19 +573,28 @@ describe("layer", () => {
         const Urls = UrlDerivation.layerCustom({
           authApi: `${authApi.origin}/api/accounts`,
           jwksBase: `${issuer.origin}${base}`,
-          providers: [],
+          providers: ["https://provider.test"],
           loopbackHttp: true
         })
         yield* Effect.gen(function*() {
           const [jwks, urls] = [yield* Jwks.Jwks, yield* UrlDerivation.UrlDerivation]
           assert.deepStrictEqual(issuer.requests, [])
           assert.deepStrictEqual(yield* jwks.find("a"), [key("a")])
-          assert.strictEqual(urls.jwks.href, `${issuer.origin}${path}`)
+          assert.strictEqual(urls.jwks?.href, `${issuer.origin}${path}`)
         }).pipe(Effect.provide(Jwks.layer.pipe(Layer.provideMerge(Urls), Layer.provide(undici))))
         assert.deepStrictEqual(issuer.requests, [`GET ${path}`])
         assert.deepStrictEqual(authApi.requests, [])
       }))
   }
+
+  it.effect("says which option to give where the backend names no JWKS base", () =>
+    Effect.gen(function*() {
+      const Urls = UrlDerivation.layerCustom({ authApi: "https://auth.test", providers: ["https://provider.test"] })
+      const KeySet = Jwks.layer.pipe(Layer.provide(Urls), Layer.provide(undici))
+      const error = yield* Effect.flip(Effect.provide(Jwks.Jwks, KeySet))
+      assert.deepStrictEqual([error._tag, error.reason], ["JwksError", "NotConfigured"])
+      assert.match(error.message, /^No key set from jwksBase: it is not set/)
+    }))
 
   it.effect("builds, and fails only when it is asked, where the issuer cannot be reached", () =>
     Effect.gen(function*() {
@@ -595,7 +604,7 @@ describe("layer", () => {
       Layer.provide(UrlDerivation.layerCustom({
         authApi: "http://127.0.0.1:1",
         jwksBase: "http://127.0.0.1:1",
-        providers: [],
+        providers: ["https://provider.test"],
         loopbackHttp: true
       })),
       Layer.provide(undici)
