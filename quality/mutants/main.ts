@@ -29,6 +29,8 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
   },
   key: {
     "protocol/AgentKey": [],
+    "protocol/keyFormats": [],
+    "protocol/pkcs8": ["protocol/AgentKey", "protocol/keyFormats"],
     "protocol/SealedBox": []
   },
   claims: {
