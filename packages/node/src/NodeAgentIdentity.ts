@@ -13,6 +13,8 @@ import * as Jwks from "@agent-identity/core/Jwks"
 import type * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Run from "@agent-identity/core/Run"
 import type * as RunAuth from "@agent-identity/core/RunAuth"
+import type * as Signing from "@agent-identity/core/Signing"
+import type { TaskId } from "@agent-identity/core/TaskId"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as AgentProvisioning from "@agent-identity/login/AgentProvisioning"
@@ -65,7 +67,7 @@ export type ProcessServices =
  * @since 0.1.0
  * @category models
  */
-export interface Options extends Environment.Options {
+export interface CredentialOptions extends Environment.Options {
   readonly credential: CredentialSource.Credential
   /** Of the token, its `iss`; ChatGPT's by default. */
   readonly issuer?: string | undefined
@@ -73,7 +75,36 @@ export interface Options extends Environment.Options {
   readonly audience?: string | undefined
   /** A key set as JSON, where the issuer cannot be reached. */
   readonly jwksJson?: string | undefined
+  readonly agentRuntimeId?: undefined
 }
+
+/**
+ * An agent with a key of its own, given as a value or as the path of a file in one of the formats that `AgentKey.parse`
+ * reads, and where its backend is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type KeyOptions =
+  & Environment.Options
+  & Omit<AgentIdentity.Options, "privateKey">
+  & {
+    /** A task that the agent has from before: the run begins with it and registers none. */
+    readonly taskId?: TaskId | undefined
+    readonly credential?: undefined
+  }
+  & (
+    | { readonly privateKey: AgentIdentity.Options["privateKey"]; readonly keyFile?: undefined }
+    | { readonly keyFile: string; readonly privateKey?: undefined }
+  )
+
+/**
+ * Whose run it is, and where its backend is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Options = CredentialOptions | KeyOptions
 
 /**
  * Once a process, from explicit values.
@@ -85,23 +116,45 @@ export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices,
   apart(processOf(options))
 
 const processOf = (options: Options): Layer.Layer<ProcessServices, ProcessError> => {
-  const { credential, jwksJson } = options
-  const KeySet = jwksJson === undefined ? Jwks.layer : Jwks.layerConfig(Config.succeed(jwksJson))
-  const Identity = credential._tag === "Token"
-    ? AgentIdentityJwt.layerJwt(credential.token).pipe(
-      Layer.provide(AgentIdentityJwt.layerWith(options)),
-      Layer.provide(KeySet)
-    )
-    : AgentIdentity.layer(credential.record)
-  const Registration = credential._tag === "Record" && credential.taskId !== undefined
-    ? Layer.provide(TaskRegistration.layerStored(credential.taskId), TaskRegistration.layer)
-    : TaskRegistration.layer
+  const taskId = options.credential === undefined
+    ? options.taskId
+    : options.credential._tag === "Record"
+    ? options.credential.taskId
+    : undefined
+  const Registration = taskId === undefined
+    ? TaskRegistration.layer
+    : Layer.provide(TaskRegistration.layerStored(taskId), TaskRegistration.layer)
   return Registration.pipe(
-    Layer.provideMerge(Identity),
+    Layer.provideMerge(options.credential === undefined ? layerKey(options) : layerCredential(options)),
     Layer.provideMerge(Layer.merge(layerUrls(options), NodeHttpClient.layerUndici)),
     Layer.provide(NodeSigning.layer)
   )
 }
+
+type Identity = Layer.Layer<
+  AgentIdentity.AgentIdentity,
+  ProcessError,
+  Signing.Signing | HttpClient.HttpClient | UrlDerivation.UrlDerivation
+>
+
+const layerCredential = ({ credential, jwksJson, ...options }: CredentialOptions): Identity =>
+  credential._tag === "Token"
+    ? AgentIdentityJwt.layerJwt(credential.token).pipe(
+      Layer.provide(AgentIdentityJwt.layerWith(options)),
+      Layer.provide(jwksJson === undefined ? Jwks.layer : Jwks.layerConfig(Config.succeed(jwksJson)))
+    )
+    : AgentIdentity.layer(credential.record)
+
+const layerKey = (options: KeyOptions): Identity =>
+  Layer.effect(
+    AgentIdentity.AgentIdentity,
+    Effect.gen(function*() {
+      const privateKey = options.keyFile === undefined
+        ? options.privateKey
+        : yield* CredentialSource.readKeyFile(options.keyFile)
+      return yield* AgentIdentity.make({ ...options, privateKey })
+    })
+  ).pipe(Layer.provide(NodeContext.layer))
 
 const layerUrls = (
   options: Environment.Options
@@ -150,7 +203,9 @@ const namingVariable = <E>(error: E): E | Environment.UrlDerivationError | Jwks.
  * | variable | what it is |
  * |---|---|
  * | `CODEX_ACCESS_TOKEN`, then `CODEX_AGENT_IDENTITY` | an agent identity JWT |
- * | `CODEX_HOME` | the folder of `auth.json`, where neither is set; `~/.codex` |
+ * | `CODEX_AGENT_IDENTITY_RUNTIME_ID` | the id of an agent with a key of its own, in place of a token |
+ * | `CODEX_AGENT_IDENTITY_PRIVATE_KEY`, or `CODEX_AGENT_IDENTITY_KEY_FILE` | its key, or the path of a file with it |
+ * | `CODEX_HOME` | the folder of `auth.json`, where none of these is set; `~/.codex` |
  * | `CODEX_CHATGPT_BASE_URL` | a known ChatGPT base; `https://chatgpt.com/backend-api` |
  * | `CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL` | another AuthAPI |
  * | `CODEX_AGENT_IDENTITY_JWKS_BASE_URL` | the base of another token issuer |
@@ -207,12 +262,14 @@ export const layerRun: Layer.Layer<
  * import { NodeAgentIdentity } from "@agent-identity/node"
  * import { Effect, Redacted } from "effect"
  *
- * const record = {
+ * const AgentRun = NodeAgentIdentity.layer({
  *   agentRuntimeId: "agent-123",
- *   privateKey: Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH")
- * }
- * // With a task that it has from before, the run registers none.
- * const AgentRun = NodeAgentIdentity.layer({ credential: { _tag: "Record", record, taskId: TaskId.TaskId.make("task-1") } })
+ *   privateKey: Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH"),
+ *   authApi: "https://auth.example.com/api/accounts",
+ *   providers: ["https://llm.example.com/v1"],
+ *   // With a task that it has from before, the run registers none.
+ *   taskId: TaskId.TaskId.make("task-1")
+ * })
  *
  * const task = Effect.flatMap(RunTask.RunTask, ({ current }) => current())
  * assert.deepStrictEqual(await Effect.runPromise(Effect.provide(task, AgentRun)), "task-1")
