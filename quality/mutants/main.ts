@@ -28,8 +28,8 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
     "run/UrlDerivation": []
   },
   key: {
-    "protocol/AgentKey": [],
-    "protocol/keyFormats": [],
+    "protocol/AgentKey": ["protocol/keyFormats"],
+    "protocol/keyFormats": ["protocol/AgentKey"],
     "protocol/pkcs8": ["protocol/AgentKey", "protocol/keyFormats"],
     "protocol/SealedBox": []
   },

@@ -246,9 +246,9 @@ const acceptedBases = `Give one of ${
 }, or name \`authApi\` and \`providers\` of another backend.`
 
 /** An empty path would be the provider base itself, and nothing below it would be signed. */
-const checkPath = (path: string): Either.Either<string, UrlDerivationError> =>
-  !/[?#]/.test(path) && path.replace(/^\//, "") !== "" &&
-    BaseUrl.isPlain(BaseUrl.readPath(`/${path.replace(/^\//, "")}`))
+const checkPath = (path: string): Either.Either<string, UrlDerivationError> => {
+  const endpoint = path.replace(/^\//, "")
+  return endpoint !== "" && !/[?#]/.test(endpoint) && BaseUrl.isPlain(BaseUrl.readPath(`/${endpoint}`))
     ? Either.right(path)
     : Either.left(
       new UrlDerivationError({
@@ -258,6 +258,7 @@ const checkPath = (path: string): Either.Either<string, UrlDerivationError> =>
         hint: "Give the path of an endpoint below a provider base, such as `/analytics-events`."
       })
     )
+}
 
 /** A provider base that is never first party is a mistake. */
 const checkProviders = (environment: Environment): Either.Either<Environment, UrlDerivationError> => {

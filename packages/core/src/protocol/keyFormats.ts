@@ -45,13 +45,13 @@ const parseText = (given: string): Parsed => {
   if (text.startsWith("{")) return parseJwk(Text.parseJson(text))
   if (/^(?:ssh-|ecdsa-sha2-|sk-|---- BEGIN SSH2 PUBLIC KEY)/.test(text)) return refuseKind("PublicKey")
   if (text.startsWith("PuTTY-User-Key-File")) return refuse("OtherFormat", `is in PuTTY's format. ${whatToGive}`)
-  if (/^eyJ[\w-]*\.[\w-]*\./.test(text)) {
+  if (/eyJ[\w-]*\.[\w-]*\./.test(text)) {
     return refuse("OtherFormat", "is a token. Give it as the token of the run, for example in CODEX_ACCESS_TOKEN.")
   }
-  if (/^(?:[0-9a-f]{2}[\s:]*)+$/i.test(text)) return refuse("OtherFormat", `is hexadecimal. ${whatToDoWithASeed}`)
+  if (/^[0-9a-f\s:]+$/i.test(text)) return refuse("OtherFormat", `is hexadecimal. ${whatToDoWithASeed}`)
   const der = Base64.decode(text.replace(/\s/g, ""))
   if (der !== undefined && isRaw(der.length)) return parseRaw(der.length)
-  if (/^[~.]{0,2}\/|\.(?:pem|key|der|jwk|json)$/i.test(text)) {
+  if (/^[~.]{0,2}\/|\.(?:pem|key|der|jwk|json)/i.test(text)) {
     return refuse("OtherFormat", "is the path of a file. Give what the file holds, or give the path as the key file.")
   }
   return der === undefined ? refuse("OtherFormat", `is in an unknown format. ${whatToGive}`) : parseDer(der)
@@ -62,8 +62,9 @@ const parsePem = (text: string): Parsed => {
   const blocks = Array.from(text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----/gs))
   const keys = blocks.filter(([, label]) => label!.endsWith("PRIVATE KEY"))
   if (keys.length > 1) return refuse("OtherFormat", "is a file with several private keys. Give one of them.")
-  const [, label = "", body = ""] = keys[0] ?? blocks[0] ?? []
-  if (label === "") return refuse("InvalidPem", "is a PEM without its end. Give it whole, from BEGIN to END.")
+  const block = keys[0] ?? blocks[0]
+  if (block === undefined) return refuse("InvalidPem", "is a PEM without its end. Give it whole, from BEGIN to END.")
+  const [label, body] = [block[1]!, block[2]!]
   if (label === "OPENSSH PRIVATE KEY") {
     return refuse("OtherFormat", `is in OpenSSH's format, which \`ssh-keygen\` does not convert. ${howToMakeOne}`)
   }
@@ -77,7 +78,7 @@ const parsePem = (text: string): Parsed => {
     : parseDer(der)
 }
 
-const labels: ReadonlyMap<string, Exclude<Pkcs8.Kind, "Ed25519">> = new Map([
+const labels: ReadonlyMap<string, Pkcs8.Kind> = new Map([
   ["ENCRYPTED PRIVATE KEY", "Encrypted"],
   ["RSA PRIVATE KEY", "RSA"],
   ["EC PRIVATE KEY", "EC"],
@@ -92,7 +93,7 @@ const parseDer = (der: Uint8Array): Parsed => {
   const key = Pkcs8.read(der)
   if (key !== undefined) return Either.right(key)
   const kind = Pkcs8.kindOf(der)
-  return kind === undefined || kind === "Ed25519" ? Either.left(invalidPkcs8) : refuseKind(kind)
+  return kind === undefined ? Either.left(invalidPkcs8) : refuseKind(kind)
 }
 
 const parseJwk = (jwk: unknown): Parsed => {
@@ -103,7 +104,7 @@ const parseJwk = (jwk: unknown): Parsed => {
   if (jwk.crv !== "Ed25519") return refuse("OtherAlgorithm", `is the JWK of another curve. ${howToMakeOne}`)
   if (jwk.d === undefined) return refuseKind("PublicKey")
   const seed = decode32(jwk.d)
-  const publicKey = jwk.x === undefined ? undefined : decode32(jwk.x)
+  const publicKey = decode32(jwk.x)
   return seed === undefined || (jwk.x !== undefined && publicKey === undefined)
     ? refuse("InvalidJwk", "is a JWK whose `d` or `x` is not base64url of 32 bytes. Give it as it was made.")
     : Either.right({ seed, publicKey })
@@ -125,7 +126,7 @@ const parseRaw = (length: number): Parsed =>
 const refuse = (reason: Refusal["reason"], what: string): Parsed =>
   Either.left({ reason, detail: `The agent private key ${what}` })
 
-const refuseKind = (kind: Exclude<Pkcs8.Kind, "Ed25519">): Parsed =>
+const refuseKind = (kind: Pkcs8.Kind): Parsed =>
   kind === "PublicKey"
     ? refuse("PublicKey", "is a public key. Give the private key of its pair.")
     : kind === "Encrypted"

@@ -69,7 +69,6 @@ export const read = (der: Uint8Array): Key | undefined => {
 
 /** @internal */
 export type Kind =
-  | "Ed25519"
   | "RSA"
   | "EC"
   | "DSA"
@@ -80,9 +79,8 @@ export type Kind =
   | "Encrypted"
   | "Certificate"
 
-/** Object identifiers of algorithms. */
+/** Object identifiers of other algorithms. */
 const algorithms: ReadonlyMap<string, Kind> = new Map([
-  ["2b6570", "Ed25519"],
   ["2b6571", "Ed448"],
   ["2b656e", "X25519"],
   ["2b656f", "X448"],

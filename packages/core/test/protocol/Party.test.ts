@@ -233,6 +233,12 @@ describe("Party.classifier", () => {
     })
   }
 
+  it("needs no key set", () => {
+    const environment = { ...own, jwks: undefined }
+    assert.isTrue(isFirstParty(environment, new URL("https://b.example/any/thing")))
+    assert.isFalse(isFirstParty(environment, new URL("https://a.example/api/accounts")))
+  })
+
   it("is nothing where no provider is named", () => {
     const none = { ...own, providers: [] }
     assert.isFalse(isFirstParty(none, new URL("https://models.example/v1")))

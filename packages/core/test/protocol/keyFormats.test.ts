@@ -44,6 +44,7 @@ describe("AgentKey.parse", () => {
     "PEM with text around it": `Key of the agent\n${vectorPem}\nED25519 Private-Key:`,
     "PEM behind its certificate": pem("CERTIFICATE", "AAAA") + vectorPem,
     "PEM in front of its public key": vectorPem + pem("PUBLIC KEY", "AAAA"),
+    "PEM in a value of 64 KiB": "x".repeat(65_536 - vectorPem.trim().length) + vectorPem,
     "the bytes of a PEM file": Buffer.from(vectorPem),
     "a JWK": vectorJwk,
     "a JWK without its public half": { ...vectorJwk, x: undefined },
@@ -113,6 +114,7 @@ describe("AgentKey.parse", () => {
       pkcs8(rsa.privateKey),
       base64Of(pkcs8(rsa.privateKey)),
       bytes(base64Of(pkcs8(rsa.privateKey))),
+      pkcs8(Crypto.generateKeyPairSync("rsa-pss", { modulusLength: 2048 }).privateKey),
       pkcs1,
       base64Of(pkcs1),
       rsa.privateKey.export({ format: "pem", type: "pkcs1", cipher: "aes-128-cbc", passphrase: "x" }),
@@ -168,9 +170,25 @@ describe("AgentKey.parse", () => {
     ["PuTTY's format", "OtherFormat", /in PuTTY's format\. /, "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none"],
     ["a PEM of something else", "OtherFormat", /is a PEM without a private key\. /, pem("X509 CRL", "AAAA")],
     ["several keys", "OtherFormat", /with several private keys\. /, vectorPem + vectorPem, vectorPem + pkcs1],
-    ["a token", "OtherFormat", /is a token\. .*CODEX_ACCESS_TOKEN/, "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"],
+    [
+      "a token",
+      "OtherFormat",
+      /is a token\. .*CODEX_ACCESS_TOKEN/,
+      "eyJhbGciOiJSUzI1NiJ9.e30.c2ln",
+      "Bearer eyJh.e30.c2ln"
+    ],
     ["a key set", "OtherFormat", /is a key set\. /, { keys: [vectorJwk] }, JSON.stringify({ keys: [] })],
-    ["a path", "OtherFormat", /is the path of a file\. /, "/run/secrets/key", "./key", "../key", "~/key", "agent.pem"],
+    [
+      "a path",
+      "OtherFormat",
+      /is the path of a file\. /,
+      "/run/secrets/key",
+      "./key",
+      "../key",
+      "~/key",
+      "agent.pem",
+      "agent.key.old"
+    ],
     [
       "a value of any other kind",
       "OtherFormat",
@@ -197,7 +215,14 @@ describe("AgentKey.parse", () => {
     ],
     ["PKCS#8 with a byte too much", "InvalidPkcs8", /is not PKCS#8/, `${vector.pkcs8V1}AAAA`],
     ["Ed25519 in another structure", "InvalidPkcs8", /is not PKCS#8/, bytes(`MC4CAQIw${vector.pkcs8V1.slice(8)}`)],
-    ["another DER", "InvalidPkcs8", /is not PKCS#8/, Buffer.from("3000", "hex").toString("base64"), unknownAlgorithm()],
+    [
+      "another DER",
+      "InvalidPkcs8",
+      /is not PKCS#8/,
+      Buffer.from("3000", "hex").toString("base64"),
+      unknownAlgorithm(),
+      unknownStructure()
+    ],
     [
       "a PEM without its end",
       "InvalidPem",
@@ -263,6 +288,10 @@ function certificate(): string {
 
 function unknownAlgorithm(): Uint8Array {
   return Uint8Array.from(Buffer.from("300e020100" + "300506032b6599" + "04020000", "hex"))
+}
+
+function unknownStructure(): Uint8Array {
+  return Uint8Array.from(Buffer.from("3009" + "300506032b6570" + "0500", "hex"))
 }
 
 /** Pieces of a value that no message of ours has by chance. */
