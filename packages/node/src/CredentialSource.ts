@@ -130,7 +130,10 @@ const fromKeyVariables = Effect.gen(function*() {
   return { _tag: "Record", record: { agentRuntimeId, privateKey }, taskId: undefined } as const
 })
 
-/** The key in a file, in a format that `AgentKey.parse` reads. @internal */
+/**
+ * The key in a file, in a format that `AgentKey.parse` reads.
+ * @internal
+ */
 export const readKeyFile = (
   file: string
 ): Effect.Effect<Redacted.Redacted<Uint8Array>, CredentialSourceError, FileSystem.FileSystem> =>

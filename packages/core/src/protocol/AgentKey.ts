@@ -72,18 +72,22 @@ export interface AgentKey {
  * - PKCS#8, version 1 (RFC 5208) or 2 (RFC 5958), in PEM, in base64, or as the bytes of its DER
  * - a JWK (RFC 8037), as JSON or as an object
  *
- * A text may come as the bytes of a file. The lines of a PEM may be separated by `\\n`, as in some variables.
+ * A text may come as the bytes of a file. The lines of a PEM may be separated by `\n`, as in some variables.
  *
  * @example
  * import { AgentKey } from "@agent-identity/core"
  * import { Either, Redacted } from "effect"
  *
- * const pem = "-----BEGIN PRIVATE KEY-----\\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\\n-----END PRIVATE KEY-----"
+ * const pem = [
+ *   "-----BEGIN PRIVATE KEY-----",
+ *   "MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH",
+ *   "-----END PRIVATE KEY-----"
+ * ].join("\n")
  * const key = Either.getOrThrow(AgentKey.parse(Redacted.make(pem)))
  * assert.deepStrictEqual(Redacted.value(key.seed), new Uint8Array(32).fill(7))
  *
  * const error = Either.getOrThrow(Either.flip(AgentKey.parse(Redacted.make({ kty: "RSA", n: "sXch…", e: "AQAB" }))))
- * assert.match(error.message, /^The agent private key is an RSA key\\. Give an Ed25519 key/)
+ * assert.match(error.message, /^The agent private key is of the algorithm RSA/)
  *
  * @since 0.1.0
  * @category decoding

@@ -72,7 +72,10 @@ export interface Environment {
  */
 const defaultBearerOnly: ReadonlyArray<string> = ["/analytics-events"]
 
-/** One row of the table: a ChatGPT base and what belongs to it, as text. @internal */
+/**
+ * One row of the table: a ChatGPT base and what belongs to it, as text.
+ * @internal
+ */
 interface KnownBase {
   readonly base: string
   readonly name: "Production" | "Staging"
@@ -277,7 +280,10 @@ const checkProviders = (environment: Environment): Either.Either<Environment, Ur
 const refusal = (reason: "UnsupportedBase" | "InvalidBase", option: keyof Options, base: string, hint: string) =>
   new UrlDerivationError({ reason, option, input: BaseUrl.shown(base), hint })
 
-/** Where a new agent is registered. @internal */
+/**
+ * Where a new agent is registered.
+ * @internal
+ */
 export const agentRegistrationUrl = (environment: Environment): URL =>
   BaseUrl.below(environment.authApi, "/v1/agent/register")
 
