@@ -170,21 +170,6 @@ const asksFake = "provider.test/backend-api/codex/responses of agent-fake for ta
 
 const url = "https://authapi.test/"
 
-const registrationRefused = Layer.tap(
-  Fakes.layerTaskRegistration,
-  (context) =>
-    Context.get(context, Fakes.Registrations).fail(
-      new TaskRegistration.TaskRegistrationError({
-        reason: "Status",
-        agentRuntimeId: Fakes.AGENT_RUNTIME_ID,
-        url,
-        detail: "status 403",
-        status: 403,
-        attempts: 1
-      })
-    )
-)
-
 const agentRefused = Layer.succeed(AgentRegistration.AgentRegistration, {
   register: () =>
     new AgentRegistration.AgentRegistrationError({
@@ -235,9 +220,9 @@ const cases: ReadonlyArray<Case> = [
   inTokenRun("a registration", { TaskRegistration: Fakes.layerTaskRegistration }, [asks("agent-real for task-1")]),
   inTokenRun(
     "a registration that is refused",
-    { TaskRegistration: registrationRefused },
+    { TaskRegistration: Fakes.layerTaskRegistrationFails("Status") },
     [],
-    /^No task for agent "agent-fake" .*status 403$/
+    /^No task for agent "agent-fake": a fake$/
   ),
   inTokenRun("a task", { RunTask: Fakes.layerRunTask }, [asks("agent-real for task-1")]),
   inTokenRun("a run that is over", { RunTask: Fakes.layerRunTaskClosed }, [], /has not answered.*its scope is closed/),

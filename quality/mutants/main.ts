@@ -23,10 +23,14 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
   },
   url: {
     "protocol/Environment": [],
+    "protocol/Party": [],
+    "protocol/baseUrl": ["protocol/Environment", "protocol/Party"],
     "run/UrlDerivation": []
   },
   key: {
-    "protocol/AgentKey": [],
+    "protocol/AgentKey": ["protocol/keyFormats"],
+    "protocol/keyFormats": ["protocol/AgentKey"],
+    "protocol/pkcs8": ["protocol/AgentKey", "protocol/keyFormats"],
     "protocol/SealedBox": []
   },
   claims: {

@@ -121,7 +121,9 @@ describe("no secret", () => {
     Effect.gen(function*() {
       const { pkcs8, secrets } = yield* makeWorld
       const text = Redacted.value(pkcs8)
-      for (const swapped of [text, `${text}\n`, ` ${text} `]) {
+      const pem = `-----BEGIN PRIVATE KEY-----\n${text}\n-----END PRIVATE KEY-----`
+      const jwk = `{"d":"${Buffer.from(text, "base64").subarray(16).toString("base64url")}"}`
+      for (const swapped of [text, `${text}\n`, ` ${text} `, pem, jwk]) {
         for (const options of [{ agentRuntimeId: swapped }, { agentRuntimeId: "agent-1", accountId: swapped }]) {
           const made = yield* Effect.either(AgentIdentity.make({ privateKey: pkcs8, ...options }))
           assert.isTrue(Either.isLeft(made))

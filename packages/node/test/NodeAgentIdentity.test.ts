@@ -138,9 +138,49 @@ describe("NodeAgentIdentity.layerConfig", () => {
     }).pipe(Effect.provide(Server)))
 })
 
+describe("a base in the environment that is refused", () => {
+  const refused: ReadonlyArray<readonly [variable: string, value: string, message: RegExp]> = [
+    ["CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL", ",", / is empty\. Name at least one provider base URL\.$/],
+    ["CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL", "https://a.test , https://b.test?x", / "https:\/\/b\.test" is refused/],
+    ["CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL", ",", / "a value that is not a URL" is refused/],
+    ["CODEX_AGENT_IDENTITY_JWKS_BASE_URL", "ftp://issuer.test", / "a value that is not a URL" is refused/],
+    ["CODEX_CHATGPT_BASE_URL", "https://gateway.test", / "https:\/\/gateway\.test" is not a known ChatGPT base URL/]
+  ]
+  for (const [variable, value, message] of refused) {
+    it.effect(`is named by its variable: ${variable}=${value}`, () =>
+      Effect.gen(function*() {
+        const environment = { CODEX_ACCESS_TOKEN: "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", [variable]: value }
+        for (
+          const layer of [
+            NodeAgentIdentity.layerConfig,
+            NodeAgentIdentity.layerChatGpt({ policy: "JwtOnly", agentVersion: "1" })
+          ]
+        ) {
+          const error = yield* models.pipe(Effect.provide(layer), withEnvironment(environment), Effect.flip)
+          assert.propertyVal(error, "_tag", "UrlDerivationError")
+          assert.match(String(error), message)
+          assert.include(String(error), `${variable} `)
+        }
+      }).pipe(Effect.provide(Server)))
+  }
+
+  it.effect("is the issuer's where there is a token and no issuer is named, which the error says by its variable", () =>
+    Effect.gen(function*() {
+      const environment = { ...(yield* bases), CODEX_AGENT_IDENTITY_JWKS_BASE_URL: "" }
+      const error = yield* models.pipe(
+        Effect.provide(NodeAgentIdentity.layerConfig),
+        withEnvironment({ ...environment, CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }),
+        Effect.flip
+      )
+      assert.propertyVal(error, "_tag", "JwksError")
+      assert.match(String(error), /No key set from CODEX_AGENT_IDENTITY_JWKS_BASE_URL: it is not set/)
+      assert.deepStrictEqual(yield* requests, [])
+    }).pipe(Effect.provide(Server)))
+})
+
 describe("a deployment that is named in part", () => {
-  for (const named of ["AUTHAPI", "PROVIDER", "AUTHAPI PROVIDER", "AUTHAPI JWKS PROVIDER", ""]) {
-    const warned = named !== "" && named !== "AUTHAPI JWKS PROVIDER"
+  for (const named of ["AUTHAPI", "PROVIDER", "JWKS", "AUTHAPI PROVIDER", "AUTHAPI JWKS PROVIDER", ""]) {
+    const warned = named === "AUTHAPI" || named === "PROVIDER" || named === "JWKS"
     it.effect(`is ${warned ? "" : "not "}warned of: ${named || "nothing"}`, () =>
       Effect.gen(function*() {
         const warnings: Array<string> = []
@@ -337,5 +377,110 @@ describe("two agents in one app", () => {
         Layer.provide(LayerThree, run)
       )))
       assert.deepStrictEqual(yield* requests, ["register", "models", "models", "models"])
+    }).pipe(Effect.provide(Server)))
+})
+
+describe("an agent with a key of its own", () => {
+  const pemOf = (base64: string) => `-----BEGIN PRIVATE KEY-----\n${base64}\n-----END PRIVATE KEY-----\n`
+  const jwkOf = (base64: string) => ({
+    kty: "OKP",
+    crv: "Ed25519",
+    d: Buffer.from(base64, "base64").subarray(16).toString("base64url")
+  })
+  const formats: Record<string, (base64: string) => string | Uint8Array | object> = {
+    "base64": (base64) => base64,
+    "PEM": pemOf,
+    "DER": (base64) => Buffer.from(base64, "base64"),
+    "a JWK": (base64) => JSON.stringify(jwkOf(base64)),
+    "a JWK as an object": jwkOf
+  }
+  const backend = Effect.map(bases, (environment) => ({
+    authApi: environment.CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL,
+    providers: [environment.CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL],
+    loopbackHttp: true
+  }))
+
+  for (const [format, write] of Object.entries(formats)) {
+    it.scoped(`is one call, from a value and from a file: ${format}`, () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const { privateKey } = yield* makeAgent("agent-own")
+        const key = write(privateKey)
+        const own = { agentRuntimeId: "agent-own", ...(yield* backend) }
+        const runs = [NodeAgentIdentity.layer({ ...own, privateKey: Redacted.make(key) })]
+        if (typeof key === "string" || key instanceof Uint8Array) {
+          const keyFile = yield* fs.makeTempFileScoped()
+          yield* fs.writeFile(keyFile, Buffer.from(key as string))
+          runs.push(NodeAgentIdentity.layer({ ...own, keyFile }))
+        }
+        for (const run of runs) {
+          const { body, status } = yield* Effect.provide(models, run)
+          assert.strictEqual(status, 200)
+          assert.propertyVal(body, "agent", "agent-own")
+        }
+        assert.deepStrictEqual(yield* requests, runs.flatMap(() => ["register", "models"]))
+      }).pipe(Effect.provide(Server)))
+  }
+
+  it.effect("is another agent at each call", () =>
+    Effect.gen(function*() {
+      const agents = yield* Effect.forEach(["agent-a", "agent-b"], (agentRuntimeId) =>
+        Effect.gen(function*() {
+          const privateKey = Redacted.make((yield* makeAgent(agentRuntimeId)).privateKey)
+          const run = NodeAgentIdentity.layer({ agentRuntimeId, privateKey, ...(yield* backend) })
+          return (yield* Effect.provide(models, run)).body
+        }))
+      assert.deepStrictEqual(agents.map((body) => (body as { readonly agent: string }).agent), ["agent-a", "agent-b"])
+    }).pipe(Effect.provide(Server)))
+
+  it.scoped("is read from the environment, with the key in a variable or in a file", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const { privateKey } = yield* makeAgent("agent-own")
+      const file = yield* fs.makeTempFileScoped()
+      yield* fs.writeFileString(file, pemOf(privateKey))
+      for (
+        const key of [
+          { CODEX_AGENT_IDENTITY_PRIVATE_KEY: privateKey },
+          { CODEX_AGENT_IDENTITY_PRIVATE_KEY: pemOf(privateKey).replaceAll("\n", "\\n") },
+          { CODEX_AGENT_IDENTITY_KEY_FILE: file, CODEX_AGENT_IDENTITY_PRIVATE_KEY: " " }
+        ]
+      ) {
+        const { body } = yield* models.pipe(
+          Effect.provide(NodeAgentIdentity.layerConfig),
+          withEnvironment({
+            ...(yield* bases),
+            CODEX_AGENT_IDENTITY_JWKS_BASE_URL: "",
+            CODEX_AGENT_IDENTITY_RUNTIME_ID: "agent-own",
+            ...key
+          })
+        )
+        assert.propertyVal(body, "agent", "agent-own")
+      }
+      assert.notInclude(yield* requests, "jwks")
+    }).pipe(Effect.provide(Server)))
+
+  it.effect("begins with the task that it has from before", () =>
+    Effect.gen(function*() {
+      const { privateKey } = yield* makeAgent("agent-own")
+      const directory = yield* AgentDirectory.AgentDirectory
+      const { taskId } = yield* directory.issueTask(AgentRuntimeId.AgentRuntimeId.make("agent-own"))
+      const options = { agentRuntimeId: "agent-own", privateKey: Redacted.make(privateKey), taskId }
+      const { body } = yield* Effect.provide(models, NodeAgentIdentity.layer({ ...options, ...(yield* backend) }))
+      assert.deepStrictEqual(body, { agent: "agent-own", task: taskId } as object)
+      assert.deepStrictEqual(yield* requests, ["models"])
+    }).pipe(Effect.provide(Server)))
+
+  it.scoped("fails with what is wrong with the key, and sends nothing", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const keyFile = yield* fs.makeTempFileScoped()
+      const own = { agentRuntimeId: "agent-own", ...(yield* backend) }
+      const fail = (options: NodeAgentIdentity.Options) =>
+        Effect.map(Effect.flip(Effect.provide(models, NodeAgentIdentity.layer(options))), String)
+      assert.include(yield* fail({ ...own, privateKey: Redacted.make("ssh-ed25519 AAAA") }), "is a public key")
+      assert.include(yield* fail({ ...own, keyFile }), `from ${keyFile}: The agent private key is empty`)
+      assert.include(yield* fail({ ...own, keyFile: "" }), "from the key file: its path is empty")
+      assert.deepStrictEqual(yield* requests, [])
     }).pipe(Effect.provide(Server)))
 })

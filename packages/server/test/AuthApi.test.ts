@@ -215,7 +215,7 @@ describe("the AuthAPI", () => {
         Effect.provide(UrlDerivation.layerCustom({
           authApi: `${origin.replace("0.0.0.0", "127.0.0.1")}/api/accounts`,
           jwksBase: `${origin.replace("0.0.0.0", "127.0.0.1")}/backend-api`,
-          providers: [],
+          providers: ["https://provider.test"],
           loopbackHttp: true
         }))
       )

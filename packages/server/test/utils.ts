@@ -215,7 +215,7 @@ export const layerClient = ({ agentRuntimeId, privateKey }: TestAgent) =>
         UrlDerivation.layerCustom({
           authApi: `${url}/api/accounts`,
           jwksBase: `${url}/backend-api`,
-          providers: [],
+          providers: ["https://provider.test"],
           loopbackHttp: true
         }))),
       NodeHttpClient.layerUndici

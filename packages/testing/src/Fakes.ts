@@ -254,6 +254,37 @@ export const layerTaskRegistration: Layer.Layer<TaskRegistration.TaskRegistratio
   }))
 
 /**
+ * Registers no task, for this reason: a run over it does not begin.
+ *
+ * @example
+ * import { TaskRegistration } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect, Option } from "effect"
+ *
+ * const program = Effect.flatMap(TaskRegistration.TaskRegistration, ({ register }) => register(Option.none()))
+ * const error = await Effect.runPromise(
+ *   Effect.flip(Effect.provide(program, Fakes.layerTaskRegistrationFails("Throttled")))
+ * )
+ * assert.deepStrictEqual([error.reason, error.retryable], ["Throttled", true])
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerTaskRegistrationFails = (
+  reason: TaskRegistration.TaskRegistrationError["reason"]
+): Layer.Layer<TaskRegistration.TaskRegistration> =>
+  Layer.succeed(TaskRegistration.TaskRegistration, {
+    register: () =>
+      new TaskRegistration.TaskRegistrationError({
+        reason,
+        agentRuntimeId: AGENT_RUNTIME_ID,
+        url: "",
+        detail: "a fake",
+        attempts: 1
+      })
+  })
+
+/**
  * Makes every key the agent `AGENT_RUNTIME_ID`.
  *
  * @since 0.1.0

@@ -168,6 +168,22 @@ describe("the fakes", () => {
       assert.deepStrictEqual(yield* calls, [Option.none(), Option.none()])
     }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
 
+  it.effect("registers no task for the reason that is asked for, at the start of a run and at a renewal", () =>
+    Effect.gen(function*() {
+      for (const reason of ["Throttled", "AgentDeleted"] as const) {
+        const { register } = yield* Effect.provide(
+          TaskRegistration.TaskRegistration,
+          Fakes.layerTaskRegistrationFails(reason)
+        )
+        for (const stale of [Option.none(), Option.some(TaskId.TaskId.make("task-1"))]) {
+          const error = yield* Effect.flip(register(stale))
+          assert.deepStrictEqual([error._tag, error.reason], ["TaskRegistrationError", reason])
+          assert.strictEqual(error.retryable, reason === "Throttled")
+          assert.strictEqual(error.message, "No task for agent \"agent-fake\": a fake")
+        }
+      }
+    }))
+
   it.effect("fail where they are made to: no signature, a closed run, another bearer", () =>
     Effect.gen(function*() {
       const current = Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)

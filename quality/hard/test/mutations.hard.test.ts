@@ -729,7 +729,7 @@ describe("URLs", () => {
     accepted: [5, 50],
     run: (random) => {
       const raw = mutated(random, random.pick([...KNOWN.keys()]))
-      const ours = ofEither(Environment.fromChatGptBase(raw))
+      const ours = ofEither(Environment.make({ chatGptBase: raw }))
       const base = Oracle.base(raw)
       const key = base?.scheme === "https" && (base.port === "" || Number(base.port) === 443)
         ? `https://${base.host}${base.path}`
@@ -737,7 +737,7 @@ describe("URLs", () => {
       const host = KNOWN.get(key)
       return agree(
         raw,
-        ours && [ours.authApi.href, ours.jwks.href, ...ours.providers.map((provider) => provider.href)],
+        ours && [ours.authApi.href, ours.jwks?.href, ...ours.providers.map((provider) => provider.href)],
         host === undefined ? undefined : [
           authApiOf(host),
           key + (key.includes("/backend-api") ? "/wham" : "") + "/agent-identities/jwks",
@@ -758,10 +758,9 @@ describe("URLs", () => {
         random,
         random.pick(["https://provider.test/api", "http://127.0.0.1:8787/api/accounts", "http://[::1]:1/x/y"])
       )
-      const ours = ofEither(Environment.custom({
+      const ours = ofEither(Environment.make({
         authApi: raw,
-        jwksBase: "https://keys.test",
-        providers: [],
+        providers: ["https://models.test"],
         loopbackHttp: random.oneIn(2)
       }))
       const base = Oracle.base(raw)

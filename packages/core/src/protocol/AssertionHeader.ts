@@ -23,7 +23,7 @@ import * as Timestamp from "./Timestamp.ts"
  * @since 0.1.0
  * @category constants
  */
-export const MAX_TOKEN_LENGTH = 12 * 1024
+export const maxTokenLength = 12 * 1024
 
 /**
  * Why a header is none of ours. It names the part that is wrong and never quotes it.
@@ -107,7 +107,7 @@ export const encode = (assertion: Assertion): string => {
 export const decode = (header: string): Either.Either<Assertion, AssertionHeaderError> => {
   const [scheme, token] = [header.slice(0, 15), header.slice(15)]
   if (scheme.toLowerCase() !== "agentassertion ") return refuse("Scheme")
-  if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) return refuse("Length")
+  if (token.length === 0 || token.length > maxTokenLength) return refuse("Length")
   const bytes = Base64.decodeUrl(token)
   if (bytes === undefined) return refuse("Base64")
   const json = Text.fromUtf8(bytes)
@@ -138,7 +138,7 @@ export const decode = (header: string): Either.Either<Assertion, AssertionHeader
 
 const explanations: Record<AssertionHeaderError["reason"], string> = {
   Scheme: "its scheme is not AgentAssertion followed by one space",
-  Length: `its token is empty or longer than ${MAX_TOKEN_LENGTH} characters`,
+  Length: `its token is empty or longer than ${maxTokenLength} characters`,
   Base64: "its token is not base64url without padding",
   Json: "its token does not hold compact JSON with an object in it",
   Members: "its JSON does not have exactly the texts agent_runtime_id, signature, task_id and timestamp",

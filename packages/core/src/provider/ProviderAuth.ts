@@ -18,7 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as Environment from "../protocol/Environment.ts"
+import * as Party from "../protocol/Party.ts"
 import * as Refusal from "../protocol/Refusal.ts"
 import type { TaskId } from "../protocol/TaskId.ts"
 import type * as AgentIdentity from "../run/AgentIdentity.ts"
@@ -136,7 +136,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
           // Where the base is no URL nothing is the provider's.
           const providers = URL.canParse(provider.baseUrl) ? [new URL(provider.baseUrl)] : []
           const environment = { ...urls.environment, providers, bearerOnly: [] }
-          const classify = Environment.classifier(environment)
+          const classify = Party.classifier(environment)
           return authorizeWith(
             client,
             resolution._tag === "RunAuth"
@@ -255,7 +255,7 @@ export const sentWith = (response: HttpClientResponse.HttpClientResponse): Optio
 
 /** Whose credential goes where, and what is done about a task that a server has refused. */
 interface Policy {
-  readonly classify: (url: URL) => Environment.Party
+  readonly classify: (url: URL) => Party.Party
   readonly credential: Effect.Effect<RunAuth.Credential, RunTaskError | { readonly detail: string }>
   readonly recover: RunAuth.Service["recover"]
   readonly agentDeleted: RunAuth.Service["agentDeleted"]
@@ -294,7 +294,7 @@ const placer = (policy: Policy) => {
 
 interface Place {
   readonly url: URL | undefined
-  readonly party: Environment.Party
+  readonly party: Party.Party
 }
 
 const MAX_PLACES = 64
@@ -303,7 +303,7 @@ const MAX_PLACES = 64
 interface Target {
   readonly request: HttpClientRequest.HttpClientRequest
   readonly url: URL
-  readonly party: Environment.Party
+  readonly party: Party.Party
 }
 
 /** `refused` is the task that the request was sent with before, if it is sent once more. */

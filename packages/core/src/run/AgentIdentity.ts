@@ -101,8 +101,8 @@ export const accountHeaders = (account: Account | undefined): Readonly<Record<st
  */
 export interface Options {
   readonly agentRuntimeId: string
-  /** Standard base64 of PKCS#8 DER; `AgentKey.toPkcs8` writes it. */
-  readonly privateKey: Redacted.Redacted<string>
+  /** PKCS#8 in PEM or base64, or a JWK: all that `AgentKey.parse` reads. */
+  readonly privateKey: Redacted.Redacted<string | object>
   /** The account that it works for; none by default. */
   readonly accountId?: string | undefined
   /** Whether that is a FedRAMP account; false by default. */
@@ -122,7 +122,7 @@ export const make = (options: Options): Effect.Effect<Service, AgentIdentityErro
     const accountId = options.accountId === undefined
       ? undefined
       : yield* decodeId(AccountId, "InvalidAccountId", options.accountId)
-    const signer = yield* Effect.flatMap(AgentKey.fromPkcs8(options.privateKey), signing.importPrivateKey).pipe(
+    const signer = yield* Effect.flatMap(AgentKey.parse(options.privateKey), signing.importPrivateKey).pipe(
       Effect.mapError((error) => new AgentIdentityError({ reason: "InvalidPrivateKey", detail: error.message }))
     )
     const account = accountId === undefined ? undefined : { id: accountId, fedramp: options.fedramp === true }
@@ -180,7 +180,7 @@ const decodeId = <A>(
     )
 
 /** Variables get swapped: what begins like a key or a token is neither taken for an id nor shown. */
-const isSecret = (input: string): boolean => /^(MC4CAQ|MFECAQ|MHICAQ|-----|eyJ|at-)/.test(input.trim())
+const isSecret = (input: string): boolean => /^(MC4CAQ|MFECAQ|MHICAQ|-----|eyJ|at-|\{\s*")/.test(input.trim())
 
 const idRules = {
   InvalidAgentRuntimeId:

@@ -20,7 +20,7 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { parseBase } from "../protocol/Environment.ts"
+import * as BaseUrl from "../protocol/baseUrl.ts"
 import * as Text from "../protocol/text.ts"
 import * as Http from "../run/http.ts"
 import * as SingleFlight from "../run/singleFlight.ts"
@@ -35,6 +35,7 @@ import * as UrlDerivation from "../run/UrlDerivation.ts"
  * - `InvalidKeySet`: no JSON object with an array `keys`
  * - `InvalidDiscovery`: a discovery document, or a configured issuer, that is not as it has to be
  * - `Unreadable`: a file
+ * - `NotConfigured`: the backend names no base of a token issuer; `source` is the option to set
  *
  * @since 0.1.0
  * @category errors
@@ -47,7 +48,8 @@ export class JwksError extends Schema.TaggedError<JwksError>("@agent-identity/co
     "ResponseTooLarge",
     "InvalidKeySet",
     "InvalidDiscovery",
-    "Unreadable"
+    "Unreadable",
+    "NotConfigured"
   ),
   source: Schema.String,
   detail: Schema.String,
@@ -140,18 +142,24 @@ export const makeRemote = (
 
 /**
  * The key set of the deployment: `UrlDerivation`'s `jwks`, which comes from the issuer's base and never from the
- * AuthAPI's.
+ * AuthAPI's. Fails with `NotConfigured` for a backend that names no `jwksBase`.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = <E, R>(
   urls: Layer.Layer<UrlDerivation.UrlDerivation, E, R>
-): Layer.Layer<Jwks, E, R | HttpClient.HttpClient> =>
-  Layer.provide(
-    Layer.effect(Jwks, Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) => makeRemote(Effect.succeed(jwks)))),
-    urls
-  )
+): Layer.Layer<Jwks, E | JwksError, R | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(Jwks, makeDeployment), urls)
+
+const makeDeployment = Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) =>
+  jwks === undefined
+    ? new JwksError({
+      reason: "NotConfigured",
+      source: "jwksBase",
+      detail: "it is not set, and tokens are verified with the issuer's keys; set it to the issuer's base URL"
+    })
+    : makeRemote(Effect.succeed(jwks)))
 
 /**
  * An issuer that publishes where its keys are.
@@ -184,9 +192,9 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
       const rules = { loopbackHttp: options.loopbackHttp === true }
       const invalid = (detail: string) => new JwksError({ reason: "InvalidDiscovery", source: options.issuer, detail })
       const issuer = yield* Effect.mapError(
-        parseBase(options.issuer, rules),
-        // A refused issuer may hold a password, which the error has left out of its input.
-        (error) => new JwksError({ reason: "InvalidDiscovery", source: error.input, detail: error.message })
+        BaseUrl.parse(options.issuer, rules),
+        // A refused issuer may hold a password, which is not shown.
+        (hint) => new JwksError({ reason: "InvalidDiscovery", source: BaseUrl.shown(options.issuer), detail: hint })
       )
       const document = new URL(`${issuer.href.replace(/\/$/, "")}/.well-known/openid-configuration`)
       return yield* makeRemote(Effect.gen(function*() {
@@ -197,7 +205,7 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
         )
         if (found.issuer !== options.issuer) return yield* invalid(`${document} is of another issuer`)
         const url = yield* Effect.mapError(
-          parseBase(found.jwks_uri, rules),
+          BaseUrl.parse(found.jwks_uri, rules),
           () => invalid(`the jwks_uri in ${document} is no https URL without a query`)
         )
         if (url.origin !== issuer.origin && options.allowedJwksUris?.includes(found.jwks_uri) !== true) {

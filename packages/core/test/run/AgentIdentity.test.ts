@@ -61,6 +61,16 @@ describe("layer", () => {
       assert.isUndefined(yield* account({ accountId: undefined }))
     }))
 
+  it.effect("takes the key as a PEM and as a JWK, too", () =>
+    Effect.gen(function*() {
+      const d = Buffer.from(vector.seed, "hex").toString("base64url")
+      const pem = `-----BEGIN PRIVATE KEY-----\n${vector.pkcs8V1}\n-----END PRIVATE KEY-----`
+      for (const privateKey of [pem, { kty: "OKP", crv: "Ed25519", d }]) {
+        const { signer } = yield* identity({ privateKey: Redacted.make(privateKey) })
+        assert.strictEqual(Buffer.from(signer.publicKey).toString("hex"), vector.publicKey)
+      }
+    }))
+
   const refused: ReadonlyArray<
     readonly [string, Partial<AgentIdentity.Options>, AgentIdentity.AgentIdentityError["reason"], says: string]
   > = [
@@ -82,7 +92,7 @@ describe("layer", () => {
       "a key that is no base64",
       { privateKey: Redacted.make(`${vector.pkcs8V1}!`) },
       "InvalidPrivateKey",
-      "not standard base64"
+      "unknown format"
     ],
     [
       "a key that is no PKCS#8",
@@ -90,7 +100,7 @@ describe("layer", () => {
       "InvalidPrivateKey",
       "not PKCS#8"
     ],
-    ["an empty key", { privateKey: Redacted.make("") }, "InvalidPrivateKey", "not PKCS#8"],
+    ["an empty key", { privateKey: Redacted.make("") }, "InvalidPrivateKey", "is empty"],
     [
       "a key beside another's public key",
       { privateKey: Redacted.make(mismatch) },

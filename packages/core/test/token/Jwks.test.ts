@@ -573,14 +573,14 @@ describe("layer", () => {
         const Urls = UrlDerivation.layerCustom({
           authApi: `${authApi.origin}/api/accounts`,
           jwksBase: `${issuer.origin}${base}`,
-          providers: [],
+          providers: ["https://provider.test"],
           loopbackHttp: true
         })
         yield* Effect.gen(function*() {
           const [jwks, urls] = [yield* Jwks.Jwks, yield* UrlDerivation.UrlDerivation]
           assert.deepStrictEqual(issuer.requests, [])
           assert.deepStrictEqual(yield* jwks.find("a"), [key("a")])
-          assert.strictEqual(urls.jwks.href, `${issuer.origin}${path}`)
+          assert.strictEqual(urls.jwks?.href, `${issuer.origin}${path}`)
         }).pipe(Effect.provide(Layer.merge(Jwks.layer(Urls), Urls).pipe(Layer.provide(undici))))
         assert.deepStrictEqual(issuer.requests, [`GET ${path}`])
         assert.deepStrictEqual(authApi.requests, [])
@@ -598,7 +598,7 @@ describe("layer", () => {
           const Urls = UrlDerivation.layerCustom({
             authApi: server.origin,
             jwksBase: server.origin,
-            providers: [],
+            providers: ["https://provider.test"],
             loopbackHttp: true
           })
           return { server, Keys: Jwks.layer(Urls) }
@@ -616,6 +616,15 @@ describe("layer", () => {
       assert.deepStrictEqual([a.server.requests.length, b.server.requests.length], [1, 1])
     }))
 
+  it.effect("says which option to give where the backend names no JWKS base", () =>
+    Effect.gen(function*() {
+      const Urls = UrlDerivation.layerCustom({ authApi: "https://auth.test", providers: ["https://provider.test"] })
+      const KeySet = Layer.provide(Jwks.layer(Urls), undici)
+      const error = yield* Effect.flip(Effect.provide(Jwks.Jwks, KeySet))
+      assert.deepStrictEqual([error._tag, error.reason], ["JwksError", "NotConfigured"])
+      assert.match(error.message, /^No key set from jwksBase: it is not set/)
+    }))
+
   it.effect("builds, and fails only when it is asked, where the issuer cannot be reached", () =>
     Effect.gen(function*() {
       const jwks = yield* Jwks.Jwks
@@ -624,7 +633,7 @@ describe("layer", () => {
       Jwks.layer(UrlDerivation.layerCustom({
         authApi: "http://127.0.0.1:1",
         jwksBase: "http://127.0.0.1:1",
-        providers: [],
+        providers: ["https://provider.test"],
         loopbackHttp: true
       })).pipe(Layer.provide(undici))
     )))

@@ -12,6 +12,7 @@ import * as SealedBox from "@agent-identity/core/SealedBox"
 import * as Signing from "@agent-identity/core/Signing"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
+import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as AgentAssertionVerifier from "@agent-identity/server/AgentAssertionVerifier"
 import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import { ed25519 } from "@noble/curves/ed25519.js"
@@ -327,9 +328,9 @@ export const kinds: Record<string, Kind> = {
       Effect.gen(function*() {
         const url = yield* Effect.either(Effect.gen(function*() {
           const agentRuntimeId = yield* Schema.decode(AgentRuntimeId)(given.agent_runtime_id)
-          const environment = yield* Either.orElse(Environment.fromChatGptBase(given.base), () =>
-            Environment.custom({ authApi: given.base, jwksBase: given.base, providers: [], loopbackHttp: true }))
-          return yield* Environment.taskRegistrationUrl(environment, agentRuntimeId)
+          const environment = yield* Either.orElse(Environment.make({ chatGptBase: given.base }), () =>
+            Environment.make({ authApi: given.base, providers: ["https://provider.test"], loopbackHttp: true }))
+          return yield* UrlDerivation.make(environment).taskRegistration(agentRuntimeId)
         }))
         if (given.refused) {
           return [outcome(
