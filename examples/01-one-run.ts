@@ -14,7 +14,7 @@ import {
 import { NodeSigning } from "@agent-identity/node"
 import { HttpBody, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
-import { Console, Context, Effect, Layer, Logger, LogLevel, Redacted, Schema } from "effect"
+import { Console, Context, Effect, Either, Layer, Logger, LogLevel, Redacted, Schema } from "effect"
 import { makeAgent, makeBackend } from "./backend.ts"
 
 // ---- The app: three services that know HttpClient and nothing of agent identities. ----
@@ -70,7 +70,7 @@ const tamperedRequest = (plain: HttpClient.HttpClient) =>
   Effect.gen(function*() {
     const { providers } = (yield* UrlDerivation.UrlDerivation).environment
     const assertion = yield* (yield* AgentAssertion.AgentAssertion).current
-    const signed = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+    const signed = Either.getOrThrow(AssertionHeader.decode(Redacted.value(assertion.header)))
     const tampered = AssertionHeader.encode({ ...signed, taskId: TaskId.TaskId.make("task-of-another-run") })
     const response = yield* plain.execute(
       HttpClientRequest.post(`${providers[0]}/responses`, {

@@ -14,7 +14,7 @@ import { HttpClient } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { PeriodicExportingMetricReader, type PushMetricExporter } from "@opentelemetry/sdk-metrics"
 import { type ReadableSpan, SimpleSpanProcessor, type SpanExporter } from "@opentelemetry/sdk-trace-base"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Either, Layer, Redacted } from "effect"
 import { Backend, makeAgent } from "./backend.ts"
 
 // ---- Exporters that print what is ours. ----
@@ -77,7 +77,7 @@ const getModels = (client: HttpClient.HttpClient, headers: Record<string, string
 /** The run's own header, changed to name another task. */
 const forge = Effect.gen(function*() {
   const { header } = yield* (yield* AgentAssertion.AgentAssertion).current
-  const signed = yield* AssertionHeader.decode(Redacted.value(header))
+  const signed = Either.getOrThrow(AssertionHeader.decode(Redacted.value(header)))
   return AssertionHeader.encode({ ...signed, taskId: TaskId.TaskId.make("task-of-another-run") })
 })
 

@@ -93,7 +93,7 @@ describe("the provider", () => {
     const respond = Effect.flatMap(Provider.Provider, (_) => _.respond({ instructions: "", input: [], tools: [] }))
     /** A minute passes, for the attempts. */
     const settled = Effect.gen(function*() {
-      const fiber = yield* Effect.fork(Effect.either(respond))
+      const fiber = yield* Effect.fork(Effect.exit(respond))
       yield* TestClock.adjust("1 minute")
       return yield* yield* Fiber.join(fiber)
     })

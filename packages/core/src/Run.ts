@@ -32,13 +32,8 @@ export type Services =
   | ProviderAuth.ProviderAuth
   | HttpClient.HttpClient
 
-/**
- * What a run needs besides the agent.
- *
- * @since 0.1.0
- * @category models
- */
-export type Needed = UrlDerivation.UrlDerivation | HttpClient.HttpClient
+/** What a run needs besides the agent. */
+type Needed = UrlDerivation.UrlDerivation | HttpClient.HttpClient
 
 /**
  * How a run differs from the usual one.

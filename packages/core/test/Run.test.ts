@@ -11,7 +11,8 @@ import {
   SignedPayload,
   Signing,
   TaskId,
-  TaskRegistration
+  TaskRegistration,
+  type UrlDerivation
 } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
@@ -78,7 +79,7 @@ const calls = <Tags extends ReadonlyArray<typeof One | typeof Two | typeof Three
 
 const agentsOf = (answers: ReadonlyArray<string>) => answers.map((answer) => answer.split(" ")[0])
 
-type Client = Layer.Layer<HttpClient.HttpClient, unknown, Run.Needed>
+type Client = Layer.Layer<HttpClient.HttpClient, unknown, HttpClient.HttpClient | UrlDerivation.UrlDerivation>
 
 /** The stages one by one, each over the values that it needs. */
 const byHand = (identity: ReturnType<typeof agent>): Client => {
@@ -96,7 +97,13 @@ const ways: ReadonlyArray<readonly [how: string, run: (identity: ReturnType<type
 ]
 
 const compositions: ReadonlyArray<
-  readonly [how: string, compose: (a: Client, b: Client) => Layer.Layer<One | Two, unknown, Run.Needed>]
+  readonly [
+    how: string,
+    compose: (
+      a: Client,
+      b: Client
+    ) => Layer.Layer<One | Two, unknown, HttpClient.HttpClient | UrlDerivation.UrlDerivation>
+  ]
 > = [
   ["merged", (a, b) => Layer.merge(Layer.provide(LayerOne, a), Layer.provide(LayerTwo, b))],
   ["in one array", (a, b) => Layer.mergeAll(LayerOne.pipe(Layer.provide([a])), LayerTwo.pipe(Layer.provide([b])))],

@@ -57,7 +57,7 @@ describe("no secret", () => {
           const client = yield* HttpClient.HttpClient
           const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
           const token = Redacted.value(assertion.header).slice("AgentAssertion ".length)
-          const { signature } = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+          const { signature } = Either.getOrThrow(AssertionHeader.decode(Redacted.value(assertion.header)))
           const all = [...secrets, token, ...spellings(signature)]
 
           const request = HttpClientRequest.get(`${server.origin}/backend-api/codex/responses`)

@@ -8,6 +8,7 @@
 import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as AgentKey from "@agent-identity/core/AgentKey"
 import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import { toEffect } from "@agent-identity/core/run/either"
 import * as SingleFlight from "@agent-identity/core/run/singleFlight"
 import * as Signing from "@agent-identity/core/Signing"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
@@ -165,7 +166,7 @@ export const make = (options: Options): Effect.Effect<
       )
 
     const importKey = (privateKey: Redacted.Redacted<string>) =>
-      Effect.flatMap(AgentKey.fromPkcs8(privateKey), signing.importPrivateKey)
+      Effect.flatMap(toEffect(AgentKey.fromPkcs8(privateKey)), signing.importPrivateKey)
 
     /** Of a record. A platform that cannot use a key says nothing about it: no other agent is made for that. */
     const isKey = (privateKey: Redacted.Redacted<string>) =>

@@ -5,6 +5,7 @@
  */
 import type * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as AgentKey from "@agent-identity/core/AgentKey"
+import { toEffect } from "@agent-identity/core/run/either"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
@@ -160,7 +161,7 @@ const isKey = (path: string): boolean =>
   /[\n\r]|^(?:MC4C|MFEC|MHIC|-----|\{|eyJ|at-)|^(?:[0-9a-f:]{64,}|[\w+/-]{43}=?|[\w+/-]{86}(?:==)?)$/.test(path)
 
 const checkKey = <A extends string | Uint8Array>(source: string, key: A) =>
-  Effect.mapBoth(AgentKey.parse(Redacted.make(key)), {
+  Effect.mapBoth(toEffect(AgentKey.parse(Redacted.make(key))), {
     onFailure: (error) => invalid(source, error.message),
     onSuccess: () => Redacted.make(key)
   })

@@ -12,6 +12,7 @@ import * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
 import type * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Run from "@agent-identity/core/Run"
+import { toEffect } from "@agent-identity/core/run/either"
 import { isolated } from "@agent-identity/core/run/isolated"
 import type * as RunAuth from "@agent-identity/core/RunAuth"
 import type * as Signing from "@agent-identity/core/Signing"
@@ -163,7 +164,7 @@ const layerUrls = (
   Layer.effect(
     UrlDerivation.UrlDerivation,
     Effect.gen(function*() {
-      const environment = yield* Environment.make(options)
+      const environment = yield* toEffect(Environment.make(options))
       const { authApi, jwksBase, providers } = options
       const own = authApi !== undefined && providers !== undefined
       if (!own && (authApi !== undefined || jwksBase !== undefined || providers !== undefined)) {

@@ -5,7 +5,7 @@ import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { HttpClient, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Either, Layer, Redacted } from "effect"
 import { layerServer } from "./utils.ts"
 
 const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent-1" })
@@ -76,7 +76,7 @@ describe("AgentAuthentication", () => {
 
   it.effect("answers a task that is not known with a code that asks for a new one", () =>
     Effect.gen(function*() {
-      const decoded = yield* AssertionHeader.decode(yield* header)
+      const decoded = Either.getOrThrow(AssertionHeader.decode(yield* header))
       const forged = yield* whoami(AssertionHeader.encode({ ...decoded, taskId: TaskId.TaskId.make("task-x") }))
       assert.deepNestedInclude(forged.body, { "error.code": "invalid_assertion" })
       const other = yield* Effect.provide(

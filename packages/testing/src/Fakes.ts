@@ -167,8 +167,8 @@ export const layerAgentIdentityJwt: Layer.Layer<AgentIdentityJwt.AgentIdentityJw
   {
     verify: () =>
       Effect.succeed({
-        issuer: AgentIdentityJwt.ISSUER,
-        audience: AgentIdentityJwt.AUDIENCE,
+        issuer: AgentIdentityJwt.chatGptIssuer,
+        audience: AgentIdentityJwt.chatGptAudience,
         issuedAt: 0,
         expiresAt: 253_402_300_799,
         agentRuntimeId: AgentRuntimeId.make(AGENT_RUNTIME_ID),

@@ -24,7 +24,7 @@ import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
 import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Option, Redacted, TestClock } from "effect"
+import { Context, Effect, Either, Layer, Option, Redacted, TestClock } from "effect"
 
 type Services =
   | Signing.Signing
@@ -79,7 +79,9 @@ for (const [name, layer] of layers) {
         const assertion = yield* current
         assert.strictEqual(assertion.agentRuntimeId, agentRuntimeId)
         assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current)
-        const { signature, taskId, timestamp } = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+        const { signature, taskId, timestamp } = Either.getOrThrow(
+          AssertionHeader.decode(Redacted.value(assertion.header))
+        )
         const verifier = yield* Effect.flatMap(Signing.Signing, (_) => _.importPublicKey(signer.publicKey))
         const payload = SignedPayload.assertion("v1", agentRuntimeId, taskId, timestamp)
         assert.isTrue(yield* verifier.verify(payload, signature))

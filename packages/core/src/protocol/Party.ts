@@ -23,20 +23,7 @@ export type Party = "FirstParty" | "BearerOnly" | "Ambiguous" | "Foreign"
 /**
  * Says of each URL which party it is. The environment is read once: give the classifier to all requests.
  *
- * @example
- * import { Environment, Party } from "@agent-identity/core"
- * import { Either } from "effect"
- *
- * const environment = Either.getOrThrow(Environment.make({ chatGptBase: "https://chatgpt.com" }))
- * const classify = Party.classifier(environment)
- * const partyOf = (url: string) => classify(new URL(url))
- *
- * assert.deepStrictEqual(partyOf("https://chatgpt.com/backend-api/codex/responses"), "FirstParty")
- * assert.deepStrictEqual(partyOf("https://chatgpt.com/backend-api/codex/analytics-events/events"), "BearerOnly")
- * assert.deepStrictEqual(partyOf("https://chatgpt.com/backend-api/codexes"), "Foreign")
- *
- * @since 0.1.0
- * @category guards
+ * @internal
  */
 export const classifier = (environment: {
   readonly authApi: URL

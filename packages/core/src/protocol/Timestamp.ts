@@ -13,13 +13,7 @@ const last = 253_402_300_799_999
  * The second in which `millis` (since the Unix epoch) lies, as text; undefined outside the years 0000 to 9999, where
  * the form has no fixed length.
  *
- * @example
- * import { Timestamp } from "@agent-identity/core"
- *
- * assert.deepStrictEqual(Timestamp.format(1_776_902_400_999), "2026-04-23T00:00:00Z")
- *
- * @since 0.1.0
- * @category encoding
+ * @internal
  */
 export const format = (millis: number): string | undefined => {
   if (!(millis >= first && millis <= last)) return undefined

@@ -63,8 +63,7 @@ export class AgentAssertion extends Context.Tag("@agent-identity/core/AgentAsser
 /**
  * How many assertions this process has signed (`made`), and how many it has taken from the same second (`reused`).
  *
- * @since 0.1.0
- * @category metrics
+ * @internal
  */
 export const signatures = Metric.frequency("agent_identity_signatures", {
   description: "Assertions, by whether they were signed or reused",
@@ -75,8 +74,7 @@ export const signatures = Metric.frequency("agent_identity_signatures", {
  * Signs the run's task in this form, for the second that Effect's clock shows. All requests of one second share one
  * signature, also while a slow signer is at work; interrupting one of them fails no other.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make = (
   form: SignedPayload.PayloadForm

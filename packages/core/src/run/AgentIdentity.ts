@@ -3,8 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,6 +12,7 @@ import { AccountId } from "../protocol/AccountId.ts"
 import * as AgentKey from "../protocol/AgentKey.ts"
 import { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import * as Text from "../protocol/text.ts"
+import { toEffect } from "./either.ts"
 import * as Signing from "./Signing.ts"
 
 /**
@@ -122,7 +121,7 @@ export const make = (options: Options): Effect.Effect<Service, AgentIdentityErro
     const accountId = options.accountId === undefined
       ? undefined
       : yield* decodeId(AccountId, "InvalidAccountId", options.accountId)
-    const signer = yield* Effect.flatMap(AgentKey.parse(options.privateKey), signing.importPrivateKey).pipe(
+    const signer = yield* Effect.flatMap(toEffect(AgentKey.parse(options.privateKey)), signing.importPrivateKey).pipe(
       Effect.mapError((error) => new AgentIdentityError({ reason: "InvalidPrivateKey", detail: error.message }))
     )
     const account = accountId === undefined ? undefined : { id: accountId, fedramp: options.fedramp === true }
@@ -150,17 +149,6 @@ export const make = (options: Options): Effect.Effect<Service, AgentIdentityErro
  */
 export const layer = (options: Options): Layer.Layer<AgentIdentity, AgentIdentityError, Signing.Signing> =>
   Layer.effect(AgentIdentity, make(options))
-
-/**
- * `layer` with its options from configuration; `Config.redacted` reads the key.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerConfig = (
-  options: Config.Config.Wrap<Options>
-): Layer.Layer<AgentIdentity, AgentIdentityError | ConfigError.ConfigError, Signing.Signing> =>
-  Layer.effect(AgentIdentity, Effect.flatMap(Config.unwrap(options), make))
 
 const decodeId = <A>(
   schema: Schema.Schema<A, string>,

@@ -117,8 +117,7 @@ export class RunAuth extends Context.Tag("@agent-identity/core/RunAuth")<RunAuth
 /**
  * The run's assertion, always.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make: Effect.Effect<Service, never, AgentAssertion.AgentAssertion | RunTask.RunTask> = Effect.gen(
   function*() {

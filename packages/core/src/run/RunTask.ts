@@ -57,8 +57,7 @@ export class RunTaskError extends Schema.TaggedError<RunTaskError>("@agent-ident
 /**
  * How many renewals this process has made, by what came of them: `renewed`, or the reason of the failure.
  *
- * @since 0.1.0
- * @category metrics
+ * @internal
  */
 export const renewals = Metric.frequency("agent_identity_task_renewals", {
   description: "Renewals of a run's task, by outcome"

@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import * as Environment from "../protocol/Environment.ts"
 import * as Party from "../protocol/Party.ts"
+import { toEffect } from "./either.ts"
 
 /**
  * What is derived of an environment, once.
@@ -62,7 +63,7 @@ export const make = (environment: Environment.Environment): Service => ({
  */
 export const layer: Layer.Layer<UrlDerivation, Environment.UrlDerivationError> = Layer.effect(
   UrlDerivation,
-  Effect.suspend(() => Effect.map(Environment.make({}), make))
+  Effect.suspend(() => Effect.map(toEffect(Environment.make({})), make))
 )
 
 /**
@@ -72,7 +73,7 @@ export const layer: Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =
  * @category layers
  */
 export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =>
-  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(Environment.make({ chatGptBase: base }), make)))
+  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(toEffect(Environment.make({ chatGptBase: base })), make)))
 
 /**
  * A backend of your own. `jwksBase` is needed where tokens are verified. Fails where a base is refused.
@@ -97,7 +98,7 @@ export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environme
 export const layerCustom = (
   options: Environment.CustomOptions
 ): Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =>
-  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(Environment.make(options), make)))
+  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(toEffect(Environment.make(options)), make)))
 
 /**
  * `layerCustom` with its options from configuration.

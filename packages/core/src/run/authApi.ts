@@ -62,7 +62,7 @@ export const post = (
       if (status < 400) {
         return yield* fail("Status", `status ${status}, a redirect, and none is followed; check the AuthAPI base URL`)
       }
-      return yield* (retryAfterMillis ?? 0) > Retry.MAX_RETRY_AFTER_MILLIS && isRetryableStatus(status)
+      return yield* (retryAfterMillis ?? 0) > Retry.maxRetryAfterMillis && isRetryableStatus(status)
         ? fail("Throttled", `status ${status}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`)
         : fail("Status", `status ${status}; ${isRetryableStatus(status) ? "try again later" : advice}`)
     }

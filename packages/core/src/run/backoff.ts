@@ -8,8 +8,8 @@ export interface Backoff {
   readonly pause: (now: number) => { readonly after: "registration" | "failure"; readonly millis: number } | undefined
 }
 
-const MIN_MILLIS = 30_000
-const MAX_MILLIS = 600_000
+const minMillis = 30_000
+const maxMillis = 600_000
 
 /**
  * Pauses for 30 s after a success, and after a failure, which doubles with each further one up to 10 min. A pause is over
@@ -18,16 +18,16 @@ const MAX_MILLIS = 600_000
  */
 export const make = (): Backoff => {
   let pause: { readonly after: "registration" | "failure"; readonly since: number; readonly millis: number } | undefined
-  let nextMillis = MIN_MILLIS
+  let nextMillis = minMillis
   return {
     succeeded: (at, now) => {
-      nextMillis = MIN_MILLIS
+      nextMillis = minMillis
       // The clock of the process that registered the task may be ahead, which must not prolong the pause.
-      pause = { after: "registration", since: Math.min(at, now), millis: MIN_MILLIS }
+      pause = { after: "registration", since: Math.min(at, now), millis: minMillis }
     },
     failed: (now) => {
       pause = { after: "failure", since: now, millis: nextMillis }
-      nextMillis = Math.min(2 * nextMillis, MAX_MILLIS)
+      nextMillis = Math.min(2 * nextMillis, maxMillis)
     },
     pause: (now) =>
       pause !== undefined && now >= pause.since && now < pause.since + pause.millis

@@ -11,12 +11,12 @@ export interface Retryable {
 }
 
 /** A longer `Retry-After` ends the attempts. @internal */
-export const MAX_RETRY_AFTER_MILLIS = 20_000
+export const maxRetryAfterMillis = 20_000
 
 /** Three attempts; 250 ms doubling with full jitter between them, or what the server asked for. @internal */
 export const policy = <E extends Retryable>() =>
   Schedule.identity<E>().pipe(
-    Schedule.whileInput((error: E) => error.retryable && (error.retryAfterMillis ?? 0) <= MAX_RETRY_AFTER_MILLIS),
+    Schedule.whileInput((error: E) => error.retryable && (error.retryAfterMillis ?? 0) <= maxRetryAfterMillis),
     Schedule.intersect(Schedule.exponential("250 millis")),
     Schedule.intersect(Schedule.recurs(2)),
     Schedule.modifyDelayEffect(([[error, backoff]]) =>

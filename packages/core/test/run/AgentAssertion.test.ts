@@ -13,7 +13,7 @@ import {
 import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, TestClock } from "effect"
+import { Clock, Context, Deferred, Effect, Either, Exit, Fiber, Layer, Redacted, Scope, TestClock } from "effect"
 
 /** This agent and its task. */
 const runOf = (agent: Layer.Layer<AgentIdentity.AgentIdentity, unknown>) =>
@@ -31,7 +31,7 @@ describe("AgentAssertion", () => {
       const assertion = yield* current
       assert.strictEqual(assertion.agentRuntimeId, "agent-fake")
       assert.strictEqual(assertion.taskId, "task-1")
-      const decoded = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+      const decoded = Either.getOrThrow(AssertionHeader.decode(Redacted.value(assertion.header)))
       assert.strictEqual(decoded.agentRuntimeId, "agent-fake")
       assert.strictEqual(decoded.taskId, "task-1")
       assert.strictEqual(decoded.timestamp, "2026-04-23T00:00:00Z")
@@ -190,7 +190,7 @@ describe("AgentAssertion", () => {
         return Effect.gen(function*() {
           const { signer } = yield* AgentIdentity.AgentIdentity
           const { agentRuntimeId, header, taskId } = yield* current
-          const { signature, timestamp } = yield* AssertionHeader.decode(Redacted.value(header))
+          const { signature, timestamp } = Either.getOrThrow(AssertionHeader.decode(Redacted.value(header)))
           const verifier = yield* Effect.flatMap(Signing.Signing, (_) => _.importPublicKey(signer.publicKey))
           for (const other of ["v1", "v2"] as const) {
             const payload = SignedPayload.assertion(other, agentRuntimeId, taskId, timestamp)

@@ -1,4 +1,5 @@
 import { type AgentIdentity, AgentIdentityJwt, Jwks } from "@agent-identity/core"
+import { toEffect } from "@agent-identity/core/run/either"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Effect, Either, Fiber, Layer, Option, Redacted, TestClock } from "effect"
@@ -68,9 +69,9 @@ describe("a token", () => {
     }).pipe(Effect.provide(Static)))
 
   it("of ChatGPT has the issuer and audience of the reference, and a minute of leeway", () => {
-    assert.strictEqual(AgentIdentityJwt.ISSUER, "https://chatgpt.com/codex-backend/agent-identity")
-    assert.strictEqual(AgentIdentityJwt.AUDIENCE, "codex-app-server")
-    assert.strictEqual(AgentIdentityJwt.LEEWAY, 60)
+    assert.strictEqual(AgentIdentityJwt.chatGptIssuer, "https://chatgpt.com/codex-backend/agent-identity")
+    assert.strictEqual(AgentIdentityJwt.chatGptAudience, "codex-app-server")
+    assert.strictEqual(AgentIdentityJwt.leewaySeconds, 60)
   })
 
   const accepted: ReadonlyArray<
@@ -403,7 +404,7 @@ describe("a token is refused with", () => {
     Effect.gen(function*() {
       const token = yield* sign(Uint8Array.from(Buffer.from(`\ufeff${JSON.stringify(goodClaims)}`)), first)
       assert.strictEqual((yield* Effect.flip(verify(token))).reason, "InvalidClaims")
-      const unverified = yield* Effect.flip(AgentIdentityJwt.decodeUnverified(Redacted.make(token)))
+      const unverified = yield* Effect.flip(toEffect(AgentIdentityJwt.decodeUnverified(Redacted.make(token))))
       assert.strictEqual(unverified.reason, "InvalidClaims")
     }).pipe(Effect.provide(Static)))
 
@@ -418,7 +419,7 @@ describe("a token is refused with", () => {
       for (
         const error of [
           yield* Effect.flip(verify(token)),
-          yield* Effect.flip(AgentIdentityJwt.decodeUnverified(Redacted.make(token)))
+          yield* Effect.flip(toEffect(AgentIdentityJwt.decodeUnverified(Redacted.make(token))))
         ]
       ) {
         assert.strictEqual(error.reason, "InvalidClaims")

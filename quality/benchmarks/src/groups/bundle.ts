@@ -20,10 +20,11 @@ const SIGNED = `
   import { AgentIdentity, Run, Signing, UrlDerivation } from "@agent-identity/core"
   import { FetchHttpClient, HttpClient } from "@effect/platform"
   import { Config, Effect, Layer } from "effect"
-  const Identity = AgentIdentity.layerConfig({
+  const options = Config.unwrap({
     agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
     privateKey: Config.redacted("AGENT_PRIVATE_KEY")
   })
+  const Identity = Layer.unwrapEffect(Effect.map(options, AgentIdentity.layer))
   const AgentRun = Run.layer(Identity).pipe(
     Layer.provide([UrlDerivation.layer, Signing.layer, FetchHttpClient.layer])
   )

@@ -12,10 +12,10 @@ import * as Harness from "../harness.ts"
 
 const options: Jose.JWTVerifyOptions = {
   algorithms: ["RS256"],
-  issuer: AgentIdentityJwt.ISSUER,
-  audience: AgentIdentityJwt.AUDIENCE,
+  issuer: AgentIdentityJwt.chatGptIssuer,
+  audience: AgentIdentityJwt.chatGptAudience,
   requiredClaims: ["iss", "aud", "iat", "exp"],
-  clockTolerance: AgentIdentityJwt.LEEWAY
+  clockTolerance: AgentIdentityJwt.leewaySeconds
 }
 
 const make = Effect.gen(function*() {
