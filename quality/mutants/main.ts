@@ -38,8 +38,7 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
     "token/PlanType": [],
     "protocol/AgentRuntimeId": [],
     "protocol/TaskId": [],
-    "protocol/AccountId": [],
-    "protocol/ids": ["protocol/AgentRuntimeId", "protocol/TaskId"]
+    "protocol/AccountId": []
   }
 }
 

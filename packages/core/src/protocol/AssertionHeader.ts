@@ -9,10 +9,9 @@
 import * as Either from "effect/Either"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as AgentRuntimeId from "./AgentRuntimeId.ts"
 import * as Base64 from "./base64.ts"
-import * as Ids from "./ids.ts"
-import type { TaskId } from "./TaskId.ts"
+import * as TaskId from "./TaskId.ts"
 import * as Text from "./text.ts"
 import * as Timestamp from "./Timestamp.ts"
 
@@ -51,8 +50,8 @@ export class AssertionHeaderError extends Schema.TaggedError<AssertionHeaderErro
  * @category models
  */
 export interface Assertion {
-  readonly agentRuntimeId: AgentRuntimeId
-  readonly taskId: TaskId
+  readonly agentRuntimeId: AgentRuntimeId.AgentRuntimeId
+  readonly taskId: TaskId.TaskId
   readonly timestamp: string
   readonly signature: Uint8Array
 }
@@ -122,15 +121,15 @@ export const decode = (header: string): Either.Either<Assertion, AssertionHeader
   ) return refuse("Members")
   // Writing it again finds white space, other escapes and repeated members.
   if (JSON.stringify(members) !== json) return refuse("Json")
-  if (Ids.brokenAgentRuntimeId(agentRuntimeId) !== undefined || Ids.brokenTaskId(taskId) !== undefined) {
+  if (AgentRuntimeId.brokenRule(agentRuntimeId) !== undefined || TaskId.brokenRule(taskId) !== undefined) {
     return refuse("Id")
   }
   const signature = Base64.decode(signatureText)
   if (signature?.length !== 64) return refuse("Signature")
   if (Timestamp.parse(timestamp) === undefined) return refuse("Timestamp")
   return Either.right({
-    agentRuntimeId: agentRuntimeId as AgentRuntimeId,
-    taskId: taskId as TaskId,
+    agentRuntimeId: agentRuntimeId as AgentRuntimeId.AgentRuntimeId,
+    taskId: taskId as TaskId.TaskId,
     timestamp,
     signature
   })
