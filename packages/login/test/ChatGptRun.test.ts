@@ -1,11 +1,11 @@
-import { ProviderAuth, RunAuth, UrlDerivation } from "@agent-identity/core"
+import { AssertionHeader, ProviderAuth, RunAuth, UrlDerivation } from "@agent-identity/core"
 import { AgentProvisioning, AgentRegistration, ChatGptLogin, ChatGptRun } from "@agent-identity/login"
 import { Fakes } from "@agent-identity/testing"
 import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Option, Redacted, TestClock } from "effect"
+import { Context, Effect, Either, Layer, Option, Redacted, TestClock } from "effect"
 import { driven } from "../../core/test/utils.ts"
 import { loggedOut, login, Person, process, World } from "./login.ts"
 
@@ -229,4 +229,34 @@ describe("ChatGptRun.layerAuth", () => {
         Layer.provide(Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.never)))
       )
     )))
+})
+
+describe("two logins in one build", () => {
+  class One extends Context.Tag("test/One")<One, HttpClient.HttpClient>() {}
+  class Two extends Context.Tag("test/Two")<Two, HttpClient.HttpClient>() {}
+
+  /** A run of this login, all of its own. */
+  const runOf = (who: ChatGptLogin.Login) => {
+    const theirs = Layer.succeed(ChatGptLogin.ChatGptLogin, { current: Effect.succeed(who) })
+    return ChatGptRun.layer(Layer.merge(Layer.provide(process(), theirs), theirs))
+  }
+
+  it.scoped("each send the assertion of their own agent", () =>
+    Effect.gen(function*() {
+      const { environment } = yield* UrlDerivation.UrlDerivation
+      const server = yield* ScriptedAuthApi
+      const clients = yield* Layer.build(Layer.merge(
+        Layer.provide(Layer.effect(One, HttpClient.HttpClient), runOf(login("acct-1", "user-1"))),
+        Layer.provide(Layer.effect(Two, HttpClient.HttpClient), runOf(login("acct-2", "user-2")))
+      ))
+      const url = `${environment.providers[0]}/responses`
+      yield* Context.get(clients, One).get(url)
+      yield* Context.get(clients, Two).get(url)
+      const [one, two] = (yield* server.requests).slice(-2).map(({ headers }) => ({
+        agent: Either.getOrThrow(AssertionHeader.decode(headers.authorization ?? "")).agentRuntimeId,
+        account: headers["chatgpt-account-id"]
+      }))
+      assert.notStrictEqual(one?.agent, two?.agent)
+      assert.deepStrictEqual([one?.account, two?.account], ["acct-1", "acct-2"])
+    }).pipe(Effect.provide(World)))
 })
