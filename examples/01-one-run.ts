@@ -14,7 +14,7 @@ import {
 import { NodeSigning } from "@agent-identity/node"
 import { HttpBody, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
-import { Console, Context, Effect, Layer, Logger, LogLevel, Redacted, Schema } from "effect"
+import { Console, Context, Effect, Either, Layer, Logger, LogLevel, Redacted, Schema } from "effect"
 import { makeAgent, makeBackend } from "./backend.ts"
 
 // ---- The app: three services that know HttpClient and nothing of agent identities. ----
@@ -43,21 +43,19 @@ const Services = Layer.mergeAll(
   Layer.effect(Writer, makeAsk("writer"))
 )
 
-// ---- Wiring: once a process, and once a run. ----
+// ---- Wiring: what runs share, and the agent. ----
 
 /** A new agent: its key is generated here, its public key goes into the backend's directory. */
-const Identity = Layer.unwrapEffect(Effect.gen(function*() {
+const makeIdentity = Effect.gen(function*() {
   const { agentRuntimeId, privateKey, publicKey } = yield* makeAgent("agent-demo")
   yield* Console.log(`  agent      ${agentRuntimeId}, ${AgentKey.toSshPublicKey(publicKey)}`)
   return AgentIdentity.layer({ agentRuntimeId, privateKey })
-}))
+})
 
-const Process = Layer.merge(Identity, NodeHttpClient.layerUndici).pipe(
-  Layer.provideMerge(makeBackend((line) => Console.log(`  server     ${line}`))),
+const Process = NodeHttpClient.layerUndici.pipe(
+  Layer.merge(makeBackend((line) => Console.log(`  server     ${line}`))),
   Layer.provideMerge(NodeSigning.layer)
 )
-
-const AgentRun = Services.pipe(Layer.provideMerge(Run.layer))
 
 // ---- Two runs. ----
 
@@ -72,7 +70,7 @@ const tamperedRequest = (plain: HttpClient.HttpClient) =>
   Effect.gen(function*() {
     const { providers } = (yield* UrlDerivation.UrlDerivation).environment
     const assertion = yield* (yield* AgentAssertion.AgentAssertion).current
-    const signed = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+    const signed = Either.getOrThrow(AssertionHeader.decode(Redacted.value(assertion.header)))
     const tampered = AssertionHeader.encode({ ...signed, taskId: TaskId.TaskId.make("task-of-another-run") })
     const response = yield* plain.execute(
       HttpClientRequest.post(`${providers[0]}/responses`, {
@@ -85,15 +83,17 @@ const tamperedRequest = (plain: HttpClient.HttpClient) =>
 
 const main = Effect.gen(function*() {
   const plain = yield* HttpClient.HttpClient
+  // Built twice, it is two runs with a task each.
+  const AgentRun = Layer.provideMerge(Services, Run.layer(yield* makeIdentity))
 
   yield* Console.log("\nFirst run: three services, one task")
   yield* threeRequests.pipe(
     Effect.zipRight(tamperedRequest(plain)),
-    Effect.provide(Layer.fresh(AgentRun))
+    Effect.provide(AgentRun)
   )
 
   yield* Console.log("\nSecond run: a task of its own")
-  yield* Effect.provide(threeRequests, Layer.fresh(AgentRun))
+  yield* Effect.provide(threeRequests, AgentRun)
 })
 
 const printLog = Logger.make(({ annotations, message }) => {

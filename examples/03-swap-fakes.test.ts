@@ -19,28 +19,28 @@ const Provider = Layer.succeed(
   )
 )
 
-const Signed = ProviderAuth.layerHttpClient.pipe(Layer.provide(Provider))
+const signedBy = (auth: Layer.Layer<ProviderAuth.ProviderAuth>) =>
+  Layer.provide(ProviderAuth.layerHttpClient(auth), Provider)
 
 it.effect("the request is signed for the run's task", () =>
   Effect.gen(function*() {
     assert.match(String(yield* listModels), /^AgentAssertion /)
-  }).pipe(Effect.provide(Layer.provide(Signed, Fakes.layer))))
+  }).pipe(Effect.provide(signedBy(Fakes.layerProviderAuth))))
 
 /** One fake swapped: a run that is over, under the real services. */
-const Closed = ProviderAuth.layer.pipe(
-  Layer.provide(RunAuth.layer),
-  Layer.provide(AgentAssertion.layer),
-  Layer.provide([Fakes.layerRunTaskClosed, Fakes.layerAgentIdentity, Fakes.layerUrlDerivation])
+const Assertion = AgentAssertion.layer(Layer.merge(Fakes.layerRunTaskClosed, Fakes.layerAgentIdentity))
+const Closed = ProviderAuth.layer(RunAuth.layer(Layer.merge(Assertion, Fakes.layerRunTaskClosed))).pipe(
+  Layer.provide(Fakes.layerUrlDerivation)
 )
 
 it.effect("the request fails once the run is over, and is never sent unsigned", () =>
   Effect.gen(function*() {
     const error = yield* Effect.flip(listModels)
     assert.include(error.message, "its scope is closed")
-  }).pipe(Effect.provide(Layer.provide(Signed, Closed))))
+  }).pipe(Effect.provide(signedBy(Closed))))
 
 it.effect("a renewed task is the next one", () =>
   Effect.gen(function*() {
     const run = yield* RunTask.RunTask
-    assert.strictEqual(yield* run.renew(yield* run.current()), "task-2")
+    assert.strictEqual(yield* run.renew(yield* run.current), "task-2")
   }).pipe(Effect.provide(Fakes.layer)))

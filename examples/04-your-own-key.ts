@@ -1,29 +1,20 @@
-/** An agent with a key of its own and a backend of your own: every part named, for when no token says it. */
-import { AgentIdentity, Run, UrlDerivation } from "@agent-identity/core"
-import { NodeSigning } from "@agent-identity/node"
+/** An agent with a key of its own, at a backend of your own: one call. */
+import { NodeAgentIdentity } from "@agent-identity/node"
 import { HttpClient } from "@effect/platform"
-import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
+import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"
 
 const provider = Config.string("PROVIDER_BASE_URL")
 
-// Once a process: whose run it is, where things are, and the plain client.
-const Process = Layer.mergeAll(
-  AgentIdentity.layerConfig({
-    agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
-    privateKey: Config.redacted("AGENT_PRIVATE_KEY") // base64 of PKCS#8
-  }),
-  UrlDerivation.layerCustomConfig({
-    authApi: Config.string("AUTHAPI_BASE_URL"),
-    jwksBase: Config.string("JWKS_BASE_URL"),
-    providers: Config.map(provider, (base) => [base]),
-    loopbackHttp: Config.succeed(true)
-  }),
-  NodeHttpClient.layerUndici
-).pipe(Layer.provide(NodeSigning.layer))
-
-// Once a run: one task, registered while the layer builds, and the client that signs.
-const AgentRun = Run.layer.pipe(Layer.provide(Process))
+const AgentRun = Layer.unwrapEffect(Effect.gen(function*() {
+  return NodeAgentIdentity.layer({
+    agentRuntimeId: yield* Config.string("AGENT_RUNTIME_ID"),
+    privateKey: yield* Config.redacted("AGENT_PRIVATE_KEY"), // or keyFile: "key.pem"
+    authApi: yield* Config.string("AUTHAPI_BASE_URL"),
+    providers: [yield* provider],
+    loopbackHttp: true
+  })
+}))
 
 const program = Effect.gen(function*() {
   const client = yield* HttpClient.HttpClient

@@ -4,9 +4,8 @@ import { NodeSigning } from "@agent-identity/node"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Either, Layer } from "effect"
 
-const Identity = AgentIdentityJwt.layerJwtConfig(Config.redacted("CODEX_ACCESS_TOKEN")).pipe(
-  Layer.provide(AgentIdentityJwt.layer),
-  Layer.provide(Jwks.layerConfig(Config.string("JWKS_JSON"))),
+const Identity = AgentIdentityJwt.layerIdentityConfig(Config.redacted("CODEX_ACCESS_TOKEN")).pipe(
+  Layer.provide(AgentIdentityJwt.layer(Jwks.layerConfig(Config.string("JWKS_JSON")))),
   Layer.provide(NodeSigning.layer)
 )
 

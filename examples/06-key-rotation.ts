@@ -2,15 +2,14 @@
  * The issuer changes its key while a program runs: tokens of the old key stay good until they expire, and the first
  * token of the new key costs one fetch of the key set, however many arrive at once.
  */
-import { AgentIdentityJwt, Jwks } from "@agent-identity/core"
+import { AgentIdentityJwt, Jwks, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { AgentIdentityIssuer } from "@agent-identity/server"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, TestClock, TestContext } from "effect"
 import { makeAgent, makeBackend } from "./backend.ts"
 
-const Verifier = AgentIdentityJwt.layer.pipe(
-  Layer.provide(Jwks.layer),
+const Verifier = AgentIdentityJwt.layer(Jwks.layer(Layer.service(UrlDerivation.UrlDerivation))).pipe(
   Layer.provide(NodeHttpClient.layerUndici),
   Layer.provideMerge(makeBackend((line) => Console.log(`  server     ${line}`))),
   Layer.provide(NodeSigning.layer)

@@ -1,5 +1,5 @@
 /** Many runs in one process: one token, one connection pool, and a task for each run. */
-import { RunTask, UrlDerivation } from "@agent-identity/core"
+import { AgentIdentity, Run, RunTask, UrlDerivation } from "@agent-identity/core"
 import { NodeAgentIdentity } from "@agent-identity/node"
 import { HttpClient } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
@@ -9,14 +9,16 @@ const work = (name: string) =>
   Effect.gen(function*() {
     const client = yield* HttpClient.HttpClient
     const { environment } = yield* UrlDerivation.UrlDerivation
-    const task = yield* (yield* RunTask.RunTask).current()
+    const task = yield* (yield* RunTask.RunTask).current
     const { status } = yield* client.get(`${environment.providers[0]}/models`)
     yield* Console.log(`${name}: ${status} with ${task}`)
   })
 
-/** `Layer.fresh` says that it is another run; without it two runs of one build would share a task. */
-const run = (name: string) => Effect.provide(work(name), Layer.fresh(NodeAgentIdentity.layerRun))
+const program = Effect.gen(function*() {
+  // Verified once, with its key imported once.
+  const identity = Layer.succeed(AgentIdentity.AgentIdentity, yield* AgentIdentity.AgentIdentity)
+  const run = (name: string) => Effect.provide(work(name), Run.layer(identity))
+  yield* Effect.all([run("first"), run("second"), run("third")], { concurrency: "unbounded" })
+})
 
-const program = Effect.all([run("first"), run("second"), run("third")], { concurrency: "unbounded" })
-
-program.pipe(Effect.provide(NodeAgentIdentity.layerProcess), NodeRuntime.runMain())
+program.pipe(Effect.provide(NodeAgentIdentity.layerProcessConfig), NodeRuntime.runMain())

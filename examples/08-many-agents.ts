@@ -20,14 +20,9 @@ const unregistered = (agentRuntimeId: string): AgentIdentity.Options => ({
 const identityOf = (agent: string) =>
   Layer.unwrapEffect(Effect.map(Agents, (agents) => AgentIdentity.layer(agents.get(agent) ?? unregistered(agent))))
 
-/**
- * The runs that are going on, by agent. One that nobody uses for a minute is evicted.
- *
- * `Layer.fresh` is what keeps the agents apart: all layers of a map are built with one memo, in which `Run.layer` is one
- * and the same run.
- */
+/** The runs that are going on, by agent. One that nobody uses for a minute is evicted. */
 class Runs extends LayerMap.Service<Runs>()("Runs", {
-  lookup: (agent: string) => Layer.fresh(Layer.provide(Run.layer, identityOf(agent))),
+  lookup: (agent: string) => Run.layer(identityOf(agent)),
   idleTimeToLive: "1 minute"
 }) {}
 

@@ -2,7 +2,7 @@
  * A run goes on with a task that the backend has forgotten: a hundred requests at once are refused, the task is renewed
  * once for all of them, and each is sent once more.
  */
-import { AgentIdentity, Run, TaskId, TaskRegistration, UrlDerivation } from "@agent-identity/core"
+import { AgentIdentity, Run, TaskId, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { HttpBody, HttpClient } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
@@ -13,17 +13,14 @@ import { makeAgent, makeBackend } from "./backend.ts"
 const answers: Array<string> = []
 const count = (answer: string) => answers.filter((line) => line.endsWith(answer)).length
 
-const Process = Layer.unwrapEffect(Effect.map(makeAgent("agent-demo"), AgentIdentity.layer)).pipe(
-  Layer.merge(NodeHttpClient.layerUndici),
-  Layer.provideMerge(makeBackend((line) => Effect.sync(() => answers.push(line)))),
-  Layer.provide(NodeSigning.layer)
+const Process = NodeHttpClient.layerUndici.pipe(
+  Layer.merge(makeBackend((line) => Effect.sync(() => answers.push(line)))),
+  Layer.provideMerge(NodeSigning.layer)
 )
 
-/** `Run.layer`, but for where its first task comes from. */
-const ResumedRun = Run.layerWithRegistration.pipe(
-  Layer.provide(TaskRegistration.layerStored(TaskId.TaskId.make("task-of-yesterday"))),
-  Layer.provide(TaskRegistration.layer)
-)
+const ResumedRun = Run.layerWith(Layer.unwrapEffect(Effect.map(makeAgent("agent-demo"), AgentIdentity.layer)), {
+  taskId: TaskId.TaskId.make("task-of-yesterday")
+})
 
 const program = Effect.gen(function*() {
   const client = yield* HttpClient.HttpClient

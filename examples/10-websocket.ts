@@ -57,20 +57,20 @@ const program = Effect.gen(function*() {
   )
   const work = Effect.gen(function*() {
     yield* Console.log(`  app        received ${yield* Queue.take(messages)}`)
-    yield* run.renew(yield* run.current())
+    yield* run.renew(yield* run.current)
     yield* Console.log(`  app        received ${yield* Queue.take(messages)}`)
   })
   yield* Effect.raceFirst(listen, work)
 })
 
-const Process = Layer.unwrapEffect(Effect.map(makeAgent("agent-demo"), AgentIdentity.layer)).pipe(
-  Layer.merge(NodeHttpClient.layerUndici),
-  Layer.provideMerge(Server),
+const Identity = Layer.unwrapEffect(Effect.map(makeAgent("agent-demo"), AgentIdentity.layer))
+
+const Process = Layer.merge(Server, NodeHttpClient.layerUndici).pipe(
   Layer.provide(AgentAssertionVerifier.layer),
-  Layer.provide(Backend),
-  Layer.provide(NodeSigning.layer)
+  Layer.provideMerge(Backend),
+  Layer.provideMerge(NodeSigning.layer)
 )
 
-const App = ModelSocket.pipe(Layer.provideMerge(Run.layer), Layer.provide(Process))
+const App = ModelSocket.pipe(Layer.provideMerge(Run.layer(Identity)), Layer.provide(Process))
 
 program.pipe(Effect.provide(App), NodeRuntime.runMain())

@@ -14,7 +14,7 @@ import { HttpClient } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { PeriodicExportingMetricReader, type PushMetricExporter } from "@opentelemetry/sdk-metrics"
 import { type ReadableSpan, SimpleSpanProcessor, type SpanExporter } from "@opentelemetry/sdk-trace-base"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Either, Layer, Redacted } from "effect"
 import { Backend, makeAgent } from "./backend.ts"
 
 // ---- Exporters that print what is ours. ----
@@ -64,11 +64,9 @@ const Telemetry = NodeSdk.layer(() => ({
 
 // ---- The app. ----
 
-const Process = Layer.unwrapEffect(Effect.map(makeAgent("agent-demo"), AgentIdentity.layer)).pipe(
-  Layer.merge(NodeHttpClient.layerUndici),
-  Layer.provideMerge(Backend),
-  Layer.provide(NodeSigning.layer)
-)
+const Identity = Layer.unwrapEffect(Effect.map(makeAgent("agent-demo"), AgentIdentity.layer))
+
+const Process = Layer.provideMerge(Layer.merge(Backend, NodeHttpClient.layerUndici), NodeSigning.layer)
 
 const getModels = (client: HttpClient.HttpClient, headers: Record<string, string> = {}) =>
   Effect.flatMap(
@@ -79,7 +77,7 @@ const getModels = (client: HttpClient.HttpClient, headers: Record<string, string
 /** The run's own header, changed to name another task. */
 const forge = Effect.gen(function*() {
   const { header } = yield* (yield* AgentAssertion.AgentAssertion).current
-  const signed = yield* AssertionHeader.decode(Redacted.value(header))
+  const signed = Either.getOrThrow(AssertionHeader.decode(Redacted.value(header)))
   return AssertionHeader.encode({ ...signed, taskId: TaskId.TaskId.make("task-of-another-run") })
 })
 
@@ -89,14 +87,14 @@ const makeRequests = (plain: HttpClient.HttpClient) =>
     const run = yield* RunTask.RunTask
     yield* Effect.withSpan(getModels(client), "first request")
     yield* Effect.withSpan(getModels(client), "second request")
-    yield* Effect.withSpan(run.renew(yield* run.current()), "renewal")
+    yield* Effect.withSpan(run.renew(yield* run.current), "renewal")
     yield* Effect.withSpan(getModels(client), "third request")
     yield* Effect.withSpan(getModels(plain, { authorization: yield* forge }), "forged request")
   })
 
 const main = Effect.gen(function*() {
   const plain = yield* HttpClient.HttpClient
-  yield* makeRequests(plain).pipe(Effect.provide(Run.layer), Effect.withSpan("run"))
+  yield* makeRequests(plain).pipe(Effect.provide(Run.layer(Identity)), Effect.withSpan("run"))
 })
 
 main.pipe(Effect.provide(Layer.provide(Process, Telemetry)), NodeRuntime.runMain())

@@ -1,5 +1,5 @@
 /** A table of providers: which gets the run's identity, which a token of its own, and which gets nothing. */
-import { Provider, ProviderAuth, UrlDerivation } from "@agent-identity/core"
+import { AgentIdentity, Provider, ProviderAuth, Run, UrlDerivation } from "@agent-identity/core"
 import { AuthCommand, NodeAgentIdentity } from "@agent-identity/node"
 import { HttpClient, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
@@ -51,7 +51,8 @@ const makeRequests = (plain: HttpClient.HttpClient) =>
 
 const main = Effect.gen(function*() {
   const plain = yield* HttpClient.HttpClient
-  yield* Effect.provide(makeRequests(plain), NodeAgentIdentity.layerRun)
+  const identity = yield* AgentIdentity.AgentIdentity
+  yield* Effect.provide(makeRequests(plain), Run.layer(Layer.succeed(AgentIdentity.AgentIdentity, identity)))
 })
 
-main.pipe(Effect.provide(Layer.merge(NodeAgentIdentity.layerProcess, Gateway)), NodeRuntime.runMain())
+main.pipe(Effect.provide(Layer.merge(NodeAgentIdentity.layerProcessConfig, Gateway)), NodeRuntime.runMain())

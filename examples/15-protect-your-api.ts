@@ -61,8 +61,7 @@ const program = Effect.gen(function*() {
 
   const agent = yield* Effect.provide(
     Effect.flatMap(HttpClient.HttpClient, (client) => client.get(notes)),
-    Run.layer.pipe(
-      Layer.provide(AgentIdentity.layer({ agentRuntimeId, privateKey })),
+    Run.layer(AgentIdentity.layer({ agentRuntimeId, privateKey })).pipe(
       Layer.provide(Layer.succeed(
         UrlDerivation.UrlDerivation,
         UrlDerivation.make({ ...environment, providers: [new URL("/notes", notes)] })

@@ -13,25 +13,33 @@ import * as Workers from "./workers.ts"
 
 // ---- The run. ----
 
+const Urls = UrlDerivation.layerCustomConfig({
+  authApi: Config.string("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
+  jwksBase: Config.string("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
+  providers: Config.array(Config.string(), "CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL"),
+  loopbackHttp: Config.succeed(true)
+})
+
+const Login = Layer.unwrapEffect(Effect.map(AuthFile.defaultFile, (file) => AuthFile.layerLogin({ file })))
+
+const Provisioning = AgentProvisioning.layer({
+  policy: "ChatGptAuth",
+  billOfMaterials: AgentRegistration.billOfMaterials({
+    agentVersion: "1.0.0",
+    sessionSource: "cli",
+    platform: process.platform
+  })
+}).pipe(
+  Layer.provide([
+    AgentRegistration.layer(Urls),
+    Postgres.layerCredentialStoreConfig({ url: Config.redacted("DATABASE_URL") }),
+    Login
+  ])
+)
+
 /** What `NodeAgentIdentity.layerChatGpt` is made of, with another store. */
-const AgentRun = ChatGptRun.layer.pipe(
-  Layer.provide(AgentProvisioning.layer({
-    policy: "ChatGptAuth",
-    billOfMaterials: AgentRegistration.billOfMaterials({
-      agentVersion: "1.0.0",
-      sessionSource: "cli",
-      platform: process.platform
-    })
-  })),
-  Layer.provide(AgentRegistration.layer),
-  Layer.provide(Postgres.layerCredentialStoreConfig({ url: Config.redacted("DATABASE_URL") })),
-  Layer.provide(Layer.unwrapEffect(Effect.map(AuthFile.defaultFile, (file) => AuthFile.layerLogin({ file })))),
-  Layer.provideMerge(UrlDerivation.layerCustomConfig({
-    authApi: Config.string("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
-    jwksBase: Config.string("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
-    providers: Config.array(Config.string(), "CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL"),
-    loopbackHttp: Config.succeed(true)
-  })),
+const AgentRun = ChatGptRun.layer(Layer.merge(Provisioning, Login)).pipe(
+  Layer.provideMerge(Urls),
   Layer.provide([NodeSigning.layer, NodeHttpClient.layerUndici])
 )
 

@@ -3,7 +3,7 @@
  * your own.
  */
 import { AgentRuntimeId, UrlDerivation } from "@agent-identity/core"
-import { Console, Effect } from "effect"
+import { Console, Effect, Either } from "effect"
 
 const agent = AgentRuntimeId.AgentRuntimeId.make("agent-demo")
 
@@ -11,7 +11,7 @@ const show = (...urls: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const { classify, environment, taskRegistration } = yield* UrlDerivation.UrlDerivation
     yield* Console.log(environment.name)
-    yield* Console.log(`  registers at  ${yield* taskRegistration(agent)}`)
+    yield* Console.log(`  registers at  ${Either.getOrThrow(taskRegistration(agent))}`)
     for (const url of urls) yield* Console.log(`  ${classify(new URL(url)).padEnd(12)}  ${url}`)
   })
 

@@ -8,29 +8,29 @@ import { Console, Effect, Layer } from "effect"
 import { Backend, makeLogin } from "./backend.ts"
 
 /** Where `ChatGptRun.layer` would fall back on the login, this is an error. The agent lives as long as the process. */
-const AgentRun = (policy: AgentProvisioning.Policy, folder: string) =>
-  Run.layerWithRegistration.pipe(
-    Layer.provide(AgentProvisioning.layerAgent),
-    Layer.provide(AgentProvisioning.layer({
-      policy,
-      billOfMaterials: AgentRegistration.billOfMaterials({
-        agentVersion: "1.0.0",
-        sessionSource: "cli",
-        platform: process.platform
-      })
-    })),
+const AgentRun = (policy: AgentProvisioning.Policy, folder: string) => {
+  const provisioning = AgentProvisioning.layer({
+    policy,
+    billOfMaterials: AgentRegistration.billOfMaterials({
+      agentVersion: "1.0.0",
+      sessionSource: "cli",
+      platform: process.platform
+    })
+  }).pipe(
     Layer.provide([
-      AgentRegistration.layer,
+      AgentRegistration.layer(Layer.service(UrlDerivation.UrlDerivation)),
       CredentialStore.layerMemory,
       AuthFile.layerLogin({ file: `${folder}/auth.json` })
     ])
   )
+  const agent = AgentProvisioning.layerAgent(provisioning)
+  return Run.layerWith(agent, { registration: agent })
+}
 
-const NoRun = (reason: string) =>
-  ProviderAuth.layerHttpClient.pipe(
-    Layer.provide(ProviderAuth.layer),
-    Layer.provideMerge(RunAuth.layerNone(reason))
-  )
+const NoRun = (reason: string) => {
+  const auth = RunAuth.layerNone(reason)
+  return Layer.merge(ProviderAuth.layerHttpClient(ProviderAuth.layer(auth)), auth)
+}
 
 const app = Effect.gen(function*() {
   const { environment } = yield* UrlDerivation.UrlDerivation

@@ -44,20 +44,21 @@ const program = Effect.gen(function*() {
   })
 
   const whoIs = Effect.map(AgentIdentity.AgentIdentity, (_) => _.agentRuntimeId)
-  const Identity = AgentIdentityJwt.layerJwt(token).pipe(
-    Layer.provide(AgentIdentityJwt.layerWith({ issuer, audience })),
-    Layer.provide(NodeSigning.layer)
-  )
+  const identityBy = <E, R>(keys: Layer.Layer<Jwks.Jwks, E, R>) =>
+    AgentIdentityJwt.layerIdentity(token).pipe(
+      Layer.provide(AgentIdentityJwt.layerWith(keys, { issuer, audience })),
+      Layer.provide(NodeSigning.layer)
+    )
 
   const Discovered = Jwks.layerDiscovery({ issuer, loopbackHttp: true })
-  yield* Console.log("by discovery:", yield* Effect.provide(whoIs, Layer.provide(Identity, Discovered)))
+  yield* Console.log("by discovery:", yield* Effect.provide(whoIs, identityBy(Discovered)))
 
   const fs = yield* FileSystem.FileSystem
   const file = yield* fs.makeTempFileScoped()
   yield* fs.writeFileString(file, JSON.stringify(yield* jwks))
-  yield* Console.log("from a file:", yield* Effect.provide(whoIs, Layer.provide(Identity, Jwks.layerFile(file))))
+  yield* Console.log("from a file:", yield* Effect.provide(whoIs, identityBy(Jwks.layerFile(file))))
 
-  const Process = NodeAgentIdentity.layerProcessWith({
+  const Process = NodeAgentIdentity.layerProcess({
     credential: { _tag: "Token", token },
     issuer,
     audience,
@@ -65,7 +66,7 @@ const program = Effect.gen(function*() {
   })
   yield* Console.log("ready-made:", yield* Effect.provide(whoIs, Process))
 
-  const Others = Layer.provide(AgentIdentityJwt.layer, Discovered)
+  const Others = AgentIdentityJwt.layer(Discovered)
   const error = yield* Effect.flatMap(AgentIdentityJwt.AgentIdentityJwt, (_) => Effect.flip(_.verify(token))).pipe(
     Effect.provide(Others)
   )

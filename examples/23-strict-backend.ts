@@ -8,11 +8,9 @@ import {
   AgentIdentity,
   AgentKey,
   AgentRuntimeId,
-  ProviderAuth,
-  RunAuth,
+  Run,
   RunTask,
   Signing,
-  TaskRegistration,
   UrlDerivation
 } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
@@ -78,23 +76,14 @@ const Urls = Layer.unwrapEffect(HttpServer.addressFormattedWith((origin) =>
   }))
 ))
 
-const Identity = Layer.unwrapEffect(Effect.gen(function*() {
+const makeIdentity = Effect.gen(function*() {
   const directory = yield* AgentDirectory.AgentDirectory
   const key = yield* AgentKey.generate()
   const { publicKey } = yield* Effect.flatMap(Signing.Signing, (_) => _.importPrivateKey(key))
   const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-demo")
   yield* directory.putAgent({ agentRuntimeId, publicKey })
   return AgentIdentity.layer({ agentRuntimeId, privateKey: AgentKey.toPkcs8(key) })
-}))
-
-/** `Run.layer` is this with `AgentAssertion.layer`. */
-const runWith = <E, R>(Task: Layer.Layer<RunTask.RunTask, E, R>) =>
-  ProviderAuth.layerHttpClient.pipe(
-    Layer.provide(ProviderAuth.layer),
-    Layer.provide(RunAuth.layer),
-    Layer.provideMerge(AgentAssertion.layerV2),
-    Layer.provideMerge(Task)
-  )
+})
 
 const models = Effect.flatMap(
   UrlDerivation.UrlDerivation,
@@ -116,11 +105,12 @@ const replay = (plain: HttpClient.HttpClient) =>
 
 const program = Effect.gen(function*() {
   const plain = yield* HttpClient.HttpClient
-  const NewRun = Layer.fresh(runWith(RunTask.layer))
+  const Identity = yield* makeIdentity
+  const NewRun = Run.layerWith(Identity, { form: "v2" })
 
   const taskId = yield* Effect.gen(function*() {
     yield* replay(plain)
-    return yield* (yield* RunTask.RunTask).current()
+    return yield* (yield* RunTask.RunTask).current
   }).pipe(Effect.provide(NewRun))
   yield* Effect.provide(Console.log("a second run has a task"), NewRun)
 
@@ -129,13 +119,10 @@ const program = Effect.gen(function*() {
 
   // In the same second its assertion would be the one that was sent before.
   yield* Effect.sleep("1 second")
-  const handedOn = yield* Effect.provide(models, Layer.fresh(runWith(RunTask.layerFromTaskId(taskId))))
+  const handedOn = yield* Effect.provide(models, Run.layerWith(Identity, { form: "v2", taskId }))
   yield* Console.log(`the first one, handed on: ${handedOn.status}`)
 })
 
-const Process = TaskRegistration.layer.pipe(
-  Layer.provideMerge(Layer.merge(Identity, Urls)),
-  Layer.provideMerge(Layer.merge(Server, NodeHttpClient.layerUndici))
-)
+const Process = Layer.provideMerge(Layer.merge(Urls, NodeHttpClient.layerUndici), Server)
 
 program.pipe(Effect.provide(Process), NodeRuntime.runMain())

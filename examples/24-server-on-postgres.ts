@@ -50,8 +50,7 @@ const Server = HttpLayerRouter.serve(Routes, {
 
 // ---- An agent of it. ----
 
-const AgentRun = Run.layer.pipe(
-  Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-demo" })),
+const AgentRun = Run.layer(RegisteredAgent.layer({ agentRuntimeId: "agent-demo" })).pipe(
   Layer.provideMerge(
     Layer.unwrapEffect(HttpServer.addressFormattedWith((origin) =>
       Effect.succeed(UrlDerivation.layerCustom({

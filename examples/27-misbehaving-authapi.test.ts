@@ -12,10 +12,11 @@ import { Effect, Layer } from "effect"
 
 const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent-test" })
 
-const task = Effect.flatMap(RunTask.RunTask, (run) => run.current())
+const task = Effect.flatMap(RunTask.RunTask, (run) => run.current)
 
-const Misbehaving = Agent.pipe(
-  Layer.provideMerge(Layer.merge(ScriptedAuthApi.layer, NodeHttpClient.layerUndici)),
+const AgentRun = Run.layer(Agent)
+
+const Misbehaving = Layer.merge(ScriptedAuthApi.layer, NodeHttpClient.layerUndici).pipe(
   Layer.provideMerge(NodeSigning.layer)
 )
 
@@ -23,22 +24,20 @@ it.live("a run begins though the AuthAPI drops its first connection", () =>
   Effect.gen(function*() {
     const authApi = yield* ScriptedAuthApi.ScriptedAuthApi
     yield* authApi.script({ _tag: "Drop" })
-    assert.match(yield* Effect.provide(task, Run.layer), /^task-/)
+    assert.match(yield* Effect.provide(task, AgentRun), /^task-/)
     assert.strictEqual((yield* authApi.requests).length, 2)
 
     yield* authApi.script({ _tag: "Status", status: 403, body: "not now" })
-    const error = yield* Effect.flip(Effect.provide(task, Run.layer))
+    const error = yield* Effect.flip(Effect.provide(task, AgentRun))
     assert.include(error.message, "not now")
   }).pipe(Effect.provide(Misbehaving)))
 
-const Socketless = Agent.pipe(Layer.provideMerge(SocketlessAuthApi.layer), Layer.provideMerge(NodeSigning.layer))
+const Socketless = Layer.provideMerge(SocketlessAuthApi.layer, NodeSigning.layer)
 
-it.effect("two runs have a task each", () => {
-  const NewRun = Layer.fresh(Run.layer)
-  return Effect.gen(function*() {
-    assert.notStrictEqual(yield* Effect.provide(task, NewRun), yield* Effect.provide(task, NewRun))
-  }).pipe(Effect.provide(Socketless))
-})
+it.effect("two runs have a task each", () =>
+  Effect.gen(function*() {
+    assert.notStrictEqual(yield* Effect.provide(task, AgentRun), yield* Effect.provide(task, AgentRun))
+  }).pipe(Effect.provide(Socketless)))
 
 /** Answers with the headers that it was sent. */
 const Echo = Layer.succeed(
@@ -46,11 +45,11 @@ const Echo = Layer.succeed(
   HttpClient.make((request) => Effect.succeed(HttpClientResponse.fromWeb(request, Response.json(request.headers))))
 )
 
-const FedrampRun = Run.layerWithRegistration.pipe(
-  Layer.provide([Echo, Fakes.layerTaskRegistration]),
-  Layer.provide(Fakes.layerUrlDerivationWith({ providers: ["https://models.test/v1"] })),
-  Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "account-test", fedramp: true })),
-  Layer.provide(Fakes.layerSigning)
+const FedrampRun = Run.layerWith(Fakes.layerAgentIdentityWith({ accountId: "account-test", fedramp: true }), {
+  registration: Fakes.layerTaskRegistration
+}).pipe(
+  Layer.provide([Echo, Fakes.layerSigning]),
+  Layer.provide(Fakes.layerUrlDerivationWith({ providers: ["https://models.test/v1"] }))
 )
 
 it.effect("an agent of a FedRAMP account says so, at the provider that is named and nowhere else", () =>

@@ -93,9 +93,9 @@ export const makeLogin = Effect.gen(function*() {
 })
 
 /** What a client of the backend reads of its environment. */
-export const environmentOf = ({ authApi, jwks, providers }: Environment.Environment): Record<string, string> => ({
+export const environmentOf = ({ authApi, providers }: Environment.Environment): Record<string, string> => ({
   CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: authApi.href,
-  CODEX_AGENT_IDENTITY_JWKS_BASE_URL: new URL("/backend-api", jwks).href,
+  CODEX_AGENT_IDENTITY_JWKS_BASE_URL: new URL("/backend-api", authApi).href,
   CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: providers.map(({ href }) => href).join(",")
 })
 

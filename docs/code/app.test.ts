@@ -14,7 +14,7 @@ const Provider = Layer.succeed(
   )
 )
 
-const Signed = Layer.provide(ProviderAuth.layerHttpClient, Provider)
+const Signed = Layer.provide(ProviderAuth.layerHttpClient(Fakes.layerProviderAuth), Provider)
 
 it.effect("the planner asks as an agent", () =>
   Effect.gen(function*() {

@@ -1,5 +1,5 @@
 /** A new agent, registered over the wire with a person's bearer token. Its key is kept first. */
-import { AgentKey, Signing } from "@agent-identity/core"
+import { AgentKey, Signing, UrlDerivation } from "@agent-identity/core"
 import { AgentRegistration } from "@agent-identity/login"
 import { NodeSigning } from "@agent-identity/node"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
@@ -25,7 +25,7 @@ const program = Effect.gen(function*() {
   yield* Console.log("registered", agentRuntimeId)
 })
 
-const Process = AgentRegistration.layer.pipe(
+const Process = AgentRegistration.layer(Layer.service(UrlDerivation.UrlDerivation)).pipe(
   Layer.provide(NodeHttpClient.layerUndici),
   Layer.provide(Backend),
   Layer.provideMerge(NodeSigning.layer)

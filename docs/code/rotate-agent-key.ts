@@ -27,7 +27,7 @@ const ask = Effect.gen(function*() {
 const program = Effect.gen(function*() {
   const { agentRuntimeId, privateKey } = yield* makeAgent("agent-demo")
   const runWith = (privateKey: AgentIdentity.Options["privateKey"]) =>
-    Effect.provide(Layer.fresh(Layer.provide(Run.layer, AgentIdentity.layer({ agentRuntimeId, privateKey }))))
+    Effect.provide(Run.layer(AgentIdentity.layer({ agentRuntimeId, privateKey })))
 
   const newKey = yield* Effect.gen(function*() {
     yield* Console.log("the old key:", yield* ask)

@@ -63,7 +63,7 @@ const Run = Layer.unwrapEffect(Effect.gen(function*() {
   return NodeAgentIdentity.layer({
     credential: { _tag: "Token", token },
     authApi: environment.authApi.href,
-    jwksBase: new URL("/backend-api", environment.jwks).href,
+    jwksBase: new URL("/backend-api", environment.authApi).href,
     providers: environment.providers.map(({ href }) => href),
     loopbackHttp: true
   })

@@ -87,13 +87,13 @@ describe("the provider", () => {
       })
     )
     const layer = Provider.layer({ model: "model-test" }).pipe(
-      Layer.provide(Layer.provide(ProviderAuth.layerHttpClient, Wire)),
+      Layer.provide(Layer.provide(ProviderAuth.layerHttpClient(Fakes.layerProviderAuth), Wire)),
       Layer.provideMerge(Fakes.layer)
     )
     const respond = Effect.flatMap(Provider.Provider, (_) => _.respond({ instructions: "", input: [], tools: [] }))
     /** A minute passes, for the attempts. */
     const settled = Effect.gen(function*() {
-      const fiber = yield* Effect.fork(Effect.either(respond))
+      const fiber = yield* Effect.fork(Effect.exit(respond))
       yield* TestClock.adjust("1 minute")
       return yield* yield* Fiber.join(fiber)
     })
@@ -155,10 +155,10 @@ describe("the provider", () => {
     )
     return Effect.gen(function*() {
       const run = yield* RunTask.RunTask
-      assert.strictEqual(yield* run.current(), "task-1")
+      assert.strictEqual(yield* run.current, "task-1")
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(yield* respond, [message("hello")])
-      assert.strictEqual(yield* run.current(), "task-2")
+      assert.strictEqual(yield* run.current, "task-2")
       assert.strictEqual(new Set(sent).size, 2)
     }).pipe(Effect.provide(layer))
   })

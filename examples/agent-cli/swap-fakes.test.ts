@@ -1,5 +1,6 @@
 /** The app with each of our layers swapped for its fake in turn, the others as in production, and no network. */
 import * as Core from "@agent-identity/core"
+import type { AgentIdentity, Signing } from "@agent-identity/core"
 import {
   AccountId,
   AgentAssertion,
@@ -14,8 +15,8 @@ import {
   TaskRegistration,
   UrlDerivation
 } from "@agent-identity/core"
-import * as Login from "@agent-identity/login"
 import { AgentProvisioning, AgentRegistration, ChatGptLogin, ChatGptRun, CredentialStore } from "@agent-identity/login"
+import * as Login from "@agent-identity/login"
 import { AuthFile, NodeSigning } from "@agent-identity/node"
 import * as Node from "@agent-identity/node"
 import { AgentIdentityIssuer } from "@agent-identity/server"
@@ -70,35 +71,38 @@ const token = Effect.gen(function*() {
   })
 })
 
-/** Of the run of a token: what `NodeAgentIdentity.layerConfig` is made of. */
-const ofToken = {
-  Signing: NodeSigning.layer,
-  Jwks: Layer.unwrapEffect(
-    Effect.flatMap(AgentIdentityIssuer.AgentIdentityIssuer, ({ jwks }) => Effect.map(jwks, Jwks.layerStatic))
-  ),
-  AgentIdentityJwt: AgentIdentityJwt.layer,
-  AgentIdentity: Layer.unwrapEffect(Effect.map(token, AgentIdentityJwt.layerJwt)),
-  UrlDerivation: UrlDerivation.layer,
-  TaskRegistration: TaskRegistration.layer,
-  RunTask: RunTask.layer,
-  AgentAssertion: AgentAssertion.layer,
-  RunAuth: RunAuth.layer,
-  ProviderAuth: ProviderAuth.layer
+/** Fakes, by the names of the services that they stand in for. */
+type Swapped<Services> = { readonly [Name in keyof Services]?: Layer.Layer<Services[Name]> }
+
+interface OfToken {
+  readonly Signing: Signing.Signing
+  readonly Jwks: Jwks.Jwks
+  readonly AgentIdentityJwt: AgentIdentityJwt.AgentIdentityJwt
+  readonly AgentIdentity: AgentIdentity.AgentIdentity
+  readonly UrlDerivation: UrlDerivation.UrlDerivation
+  readonly TaskRegistration: TaskRegistration.TaskRegistration
+  readonly RunTask: RunTask.RunTask
+  readonly AgentAssertion: AgentAssertion.AgentAssertion
+  readonly RunAuth: RunAuth.RunAuth
+  readonly ProviderAuth: ProviderAuth.ProviderAuth
 }
 
-const tokenRun = (swapped: Partial<typeof ofToken>) => {
-  const _ = { ...ofToken, ...swapped }
-  return ProviderAuth.layerHttpClient.pipe(
-    Layer.provide(_.ProviderAuth),
-    Layer.provide(_.RunAuth),
-    Layer.provide(_.AgentAssertion),
-    Layer.provide(_.RunTask),
-    Layer.provide(_.TaskRegistration),
-    Layer.provideMerge(_.UrlDerivation),
-    Layer.provide(_.AgentIdentity),
-    Layer.provide(_.AgentIdentityJwt),
-    Layer.provide([_.Jwks, _.Signing])
+/** The run of a token, stage by stage: what `NodeAgentIdentity.layerConfig` is made of. */
+const tokenRun = (fakes: Swapped<OfToken>) => {
+  const signing = fakes.Signing ?? NodeSigning.layer
+  const urls = fakes.UrlDerivation ?? UrlDerivation.layer
+  const keys = fakes.Jwks ?? Layer.unwrapEffect(
+    Effect.flatMap(AgentIdentityIssuer.AgentIdentityIssuer, ({ jwks }) => Effect.map(jwks, Jwks.layerStatic))
   )
+  const tokens = fakes.AgentIdentityJwt ?? AgentIdentityJwt.layer(keys)
+  const identity = fakes.AgentIdentity ??
+    Layer.unwrapEffect(Effect.map(token, AgentIdentityJwt.layerIdentity)).pipe(Layer.provide([tokens, signing]))
+  const registration = fakes.TaskRegistration ?? Layer.provide(TaskRegistration.layer(identity), urls)
+  const task = fakes.RunTask ?? RunTask.layer(Layer.merge(identity, registration))
+  const assertion = fakes.AgentAssertion ?? AgentAssertion.layer(Layer.merge(identity, task))
+  const auth = fakes.RunAuth ?? RunAuth.layer(Layer.merge(assertion, task))
+  const provider = fakes.ProviderAuth ?? Layer.provide(ProviderAuth.layer(auth), urls)
+  return Layer.merge(ProviderAuth.layerHttpClient(provider), urls)
 }
 
 const billOfMaterials = AgentRegistration.billOfMaterials({
@@ -107,28 +111,27 @@ const billOfMaterials = AgentRegistration.billOfMaterials({
   platform: "linux"
 })
 
-/** Of the run of a ChatGPT login: what `NodeAgentIdentity.layerChatGpt` is made of. */
-const ofLogin = (file: string) => ({
-  Signing: NodeSigning.layer,
-  ChatGptLogin: AuthFile.layerLogin({ file }),
-  CredentialStore: AuthFile.layerCredentialStore({ file }),
-  UrlDerivation: UrlDerivation.layer,
-  AgentRegistration: AgentRegistration.layer,
-  AgentProvisioning: AgentProvisioning.layer({ policy: "ChatGptAuth", billOfMaterials }),
-  RunAuth: ChatGptRun.layerAuth,
-  ProviderAuth: ProviderAuth.layer
-})
+interface OfLogin extends Pick<OfToken, "Signing" | "UrlDerivation" | "RunAuth" | "ProviderAuth"> {
+  readonly ChatGptLogin: ChatGptLogin.ChatGptLogin
+  readonly CredentialStore: CredentialStore.CredentialStore
+  readonly AgentRegistration: AgentRegistration.AgentRegistration
+  readonly AgentProvisioning: AgentProvisioning.AgentProvisioning
+}
 
-const loginRun = (swapped: Partial<ReturnType<typeof ofLogin>>) => (file: string) => {
-  const _ = { ...ofLogin(file), ...swapped }
-  return ProviderAuth.layerHttpClient.pipe(
-    Layer.provide(_.ProviderAuth),
-    Layer.provide(_.RunAuth),
-    Layer.provide(_.AgentProvisioning),
-    Layer.provide(_.AgentRegistration),
-    Layer.provideMerge(_.UrlDerivation),
-    Layer.provide([_.ChatGptLogin, _.CredentialStore, _.Signing])
-  )
+/** The run of a ChatGPT login, stage by stage: what `NodeAgentIdentity.layerChatGpt` is made of. */
+const loginRun = (fakes: Swapped<OfLogin>) => (file: string) => {
+  const signing = fakes.Signing ?? NodeSigning.layer
+  const urls = fakes.UrlDerivation ?? UrlDerivation.layer
+  const login = fakes.ChatGptLogin ?? AuthFile.layerLogin({ file })
+  const store = fakes.CredentialStore ?? AuthFile.layerCredentialStore({ file })
+  const registration = fakes.AgentRegistration ?? AgentRegistration.layer(urls)
+  const provisioning = fakes.AgentProvisioning ??
+    AgentProvisioning.layer({ policy: "ChatGptAuth", billOfMaterials }).pipe(
+      Layer.provide([registration, login, store, signing, urls])
+    )
+  const auth = fakes.RunAuth ?? ChatGptRun.layerAuth(Layer.merge(provisioning, login))
+  const provider = fakes.ProviderAuth ?? Layer.provide(ProviderAuth.layer(auth), urls)
+  return Layer.merge(ProviderAuth.layerHttpClient(provider), urls)
 }
 
 // ---- The table: what is swapped, what goes over the wire then, and why there is no answer where there is none. ----
@@ -147,14 +150,14 @@ interface Case {
 
 const inTokenRun = (
   name: string,
-  swapped: Partial<typeof ofToken>,
+  swapped: Swapped<OfToken>,
   seen: ReadonlyArray<string>,
   error?: RegExp
 ): Case => ({ name: `a token: ${name}`, swapped: Object.keys(swapped), run: () => tokenRun(swapped), seen, error })
 
 const inLoginRun = (
   name: string,
-  swapped: Partial<ReturnType<typeof ofLogin>>,
+  swapped: Swapped<OfLogin>,
   seen: ReadonlyArray<string>,
   error?: RegExp
 ): Case => ({ name: `a login: ${name}`, swapped: Object.keys(swapped), run: loginRun(swapped), seen, error })
@@ -166,21 +169,6 @@ const asks = (sent: string) => `chatgpt.com/backend-api/codex/responses of ${sen
 const asksFake = "provider.test/backend-api/codex/responses of agent-fake for task-1"
 
 const url = "https://authapi.test/"
-
-const registrationRefused = Layer.tap(
-  Fakes.layerTaskRegistration,
-  (context) =>
-    Context.get(context, Fakes.Registrations).fail(
-      new TaskRegistration.TaskRegistrationError({
-        reason: "Status",
-        agentRuntimeId: Fakes.AGENT_RUNTIME_ID,
-        url,
-        detail: "status 403",
-        status: 403,
-        attempts: 1
-      })
-    )
-)
 
 const agentRefused = Layer.succeed(AgentRegistration.AgentRegistration, {
   register: () =>
@@ -232,9 +220,9 @@ const cases: ReadonlyArray<Case> = [
   inTokenRun("a registration", { TaskRegistration: Fakes.layerTaskRegistration }, [asks("agent-real for task-1")]),
   inTokenRun(
     "a registration that is refused",
-    { TaskRegistration: registrationRefused },
+    { TaskRegistration: Fakes.layerTaskRegistrationFails("Status") },
     [],
-    /^No task for agent "agent-fake" .*status 403$/
+    /^No task for agent "agent-fake": a fake$/
   ),
   inTokenRun("a task", { RunTask: Fakes.layerRunTask }, [asks("agent-real for task-1")]),
   inTokenRun("a run that is over", { RunTask: Fakes.layerRunTaskClosed }, [], /has not answered.*its scope is closed/),
@@ -248,19 +236,13 @@ const cases: ReadonlyArray<Case> = [
     [registersTask("agent-real")],
     /has not answered.*sign/
   ),
-  inTokenRun("what is sent", { RunAuth: Fakes.layerRunAuth }, [
-    registersTask("agent-real"),
-    asks("agent-fake for task-1")
-  ]),
-  inTokenRun("a bearer token", { RunAuth: Fakes.layerRunAuthBearer("token-fake") }, [
-    registersTask("agent-real"),
-    asks("Bearer token-fake")
-  ]),
-  inTokenRun("no identity", { RunAuth: RunAuth.layerNone("a test") }, [registersTask("agent-real"), asks("nobody")]),
+  inTokenRun("what is sent", { RunAuth: Fakes.layerRunAuth }, [asks("agent-fake for task-1")]),
+  inTokenRun("a bearer token", { RunAuth: Fakes.layerRunAuthBearer("token-fake") }, [asks("Bearer token-fake")]),
+  inTokenRun("no identity", { RunAuth: RunAuth.layerNone("a test") }, [asks("nobody")]),
   inTokenRun(
     "to whom it is sent",
     { ProviderAuth: Fakes.layerProviderAuth, UrlDerivation: Fakes.layerUrlDerivation },
-    ["authapi.test/api/accounts/v1/agent/agent-real/task/register of nobody", asksFake]
+    [asksFake]
   ),
 
   inLoginRun("nothing", {}, [

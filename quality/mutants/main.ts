@@ -23,10 +23,14 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
   },
   url: {
     "protocol/Environment": [],
+    "protocol/Party": [],
+    "protocol/baseUrl": ["protocol/Environment", "protocol/Party"],
     "run/UrlDerivation": []
   },
   key: {
-    "protocol/AgentKey": [],
+    "protocol/AgentKey": ["protocol/keyFormats"],
+    "protocol/keyFormats": ["protocol/AgentKey"],
+    "protocol/pkcs8": ["protocol/AgentKey", "protocol/keyFormats"],
     "protocol/SealedBox": []
   },
   claims: {
@@ -34,8 +38,7 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
     "token/PlanType": [],
     "protocol/AgentRuntimeId": [],
     "protocol/TaskId": [],
-    "protocol/AccountId": [],
-    "protocol/ids": ["protocol/AgentRuntimeId", "protocol/TaskId"]
+    "protocol/AccountId": []
   }
 }
 

@@ -15,7 +15,7 @@ import {
 } from "@agent-identity/server"
 import { HttpApp, HttpLayerRouter, HttpMiddleware, HttpServerRequest, type HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Encoding, Layer, Redacted, Schema } from "effect"
+import { Effect, Either, Encoding, Layer, Redacted, Schema } from "effect"
 import { createServer } from "node:http"
 
 /** The bearer token that agents are registered with. */
@@ -51,7 +51,7 @@ const makeRecorder = (seen: Array<Seen>) =>
         const { verify } = yield* signing.importPublicKey(agent.publicKey)
         const isSigned = yield* verify(
           SignedPayload.taskRegistration(agent.agentRuntimeId, timestamp),
-          yield* Encoding.decodeBase64(signature)
+          Either.getOrThrow(Encoding.decodeBase64(signature))
         )
         // The client writes these members, in this order, and nothing else.
         return isSigned && body === JSON.stringify({ timestamp, signature })

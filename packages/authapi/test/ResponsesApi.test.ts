@@ -10,6 +10,8 @@ import { Effect, Either, Encoding, FiberStatus, Layer, Redacted, Stream, TestClo
 import { request as nodeRequest } from "node:http"
 import { setTimeout } from "node:timers/promises"
 
+const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent-1" })
+
 /** A run whose task comes straight from the server's directory. */
 const Registration = Layer.effect(
   TaskRegistration.TaskRegistration,
@@ -22,13 +24,12 @@ const Registration = Layer.effect(
     }))
     return { register: () => Effect.orDie(register) }
   })
-)
+).pipe(Layer.provide(Agent))
+
+const Assertion = AgentAssertion.layer(Layer.merge(Agent, RunTask.layer(Layer.merge(Agent, Registration))))
 
 const over = (options: ResponsesHandlers.Options = {}) =>
-  AgentAssertion.layer.pipe(
-    Layer.provide(RunTask.layer),
-    Layer.provide(Registration),
-    Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+  Assertion.pipe(
     Layer.provideMerge(
       Layer.merge(ResponsesHandlers.layerResponses(options), ResponsesHandlers.layerModels).pipe(
         (routes) => HttpLayerRouter.serve(routes, { disableLogger: true, disableListenLog: true }),

@@ -41,6 +41,10 @@ export * as Jwks from "./token/Jwks.ts"
 /**
  * @since 0.1.0
  */
+export * as Party from "./protocol/Party.ts"
+/**
+ * @since 0.1.0
+ */
 export * as PlanType from "./token/PlanType.ts"
 /**
  * @since 0.1.0

@@ -43,7 +43,7 @@ const makeWorld = Effect.gen(function*() {
       return identity
     })
   )
-  const World = Run.layer.pipe(Layer.provideMerge(Identity), Layer.provide(NodeHttpClient.layerUndici))
+  const World = Layer.provide(Run.layer(Identity), NodeHttpClient.layerUndici)
   return { key, pkcs8, secrets, lines, spans, observe, World }
 })
 
@@ -57,7 +57,7 @@ describe("no secret", () => {
           const client = yield* HttpClient.HttpClient
           const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
           const token = Redacted.value(assertion.header).slice("AgentAssertion ".length)
-          const { signature } = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+          const { signature } = Either.getOrThrow(AssertionHeader.decode(Redacted.value(assertion.header)))
           const all = [...secrets, token, ...spellings(signature)]
 
           const request = HttpClientRequest.get(`${server.origin}/backend-api/codex/responses`)
@@ -121,7 +121,9 @@ describe("no secret", () => {
     Effect.gen(function*() {
       const { pkcs8, secrets } = yield* makeWorld
       const text = Redacted.value(pkcs8)
-      for (const swapped of [text, `${text}\n`, ` ${text} `]) {
+      const pem = `-----BEGIN PRIVATE KEY-----\n${text}\n-----END PRIVATE KEY-----`
+      const jwk = `{"d":"${Buffer.from(text, "base64").subarray(16).toString("base64url")}"}`
+      for (const swapped of [text, `${text}\n`, ` ${text} `, pem, jwk]) {
         for (const options of [{ agentRuntimeId: swapped }, { agentRuntimeId: "agent-1", accountId: swapped }]) {
           const made = yield* Effect.either(AgentIdentity.make({ privateKey: pkcs8, ...options }))
           assert.isTrue(Either.isLeft(made))

@@ -8,6 +8,7 @@
 import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as AgentKey from "@agent-identity/core/AgentKey"
 import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import { toEffect } from "@agent-identity/core/run/either"
 import * as SingleFlight from "@agent-identity/core/run/singleFlight"
 import * as Signing from "@agent-identity/core/Signing"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
@@ -121,7 +122,7 @@ export interface Service {
 }
 
 /**
- * How a run comes by the agent of a login. `layerAgent` and `ChatGptRun.layerAuth` take it.
+ * How a run comes by the agent of a login. `layerAgent` and `ChatGptRun.layer` take it.
  *
  * @since 0.1.0
  * @category tags
@@ -165,7 +166,7 @@ export const make = (options: Options): Effect.Effect<
       )
 
     const importKey = (privateKey: Redacted.Redacted<string>) =>
-      Effect.flatMap(AgentKey.fromPkcs8(privateKey), signing.importPrivateKey)
+      Effect.flatMap(toEffect(AgentKey.fromPkcs8(privateKey)), signing.importPrivateKey)
 
     /** Of a record. A platform that cannot use a key says nothing about it: no other agent is made for that. */
     const isKey = (privateKey: Redacted.Redacted<string>) =>
@@ -275,7 +276,8 @@ export const make = (options: Options): Effect.Effect<
       return { identity, tasks, forget: forget(binding, identity.agentRuntimeId) }
     })
 
-    return { agent: yield* SingleFlight.make(agent) }
+    const flight = yield* SingleFlight.make<Agent, AgentProvisioningError>()
+    return { agent: flight.share(agent) }
   })
 
 /**
@@ -313,23 +315,31 @@ export const layer = (options: Options): Layer.Layer<
 > => Layer.effect(AgentProvisioning, make(options))
 
 /**
- * The agent's identity, and a registration that keeps its tasks: what `Run.layerWithRegistration` takes, for a program
- * that wants an agent or nothing. `ChatGptRun.layerAuth` falls back on the login.
+ * The identity of this login's agent, and a registration that keeps its tasks, for a program that wants an agent or
+ * nothing: `Run.layerWith(agent, { registration: agent })`. `ChatGptRun.layer` falls back on the login.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerAgent: Layer.Layer<
+export const layerAgent = <E, R>(
+  provisioning: Layer.Layer<AgentProvisioning, E, R>
+): Layer.Layer<
   AgentIdentity.AgentIdentity | TaskRegistration.TaskRegistration,
-  AgentProvisioningError,
-  AgentProvisioning
-> = Layer.effectContext(
-  Effect.map(
-    Effect.flatMap(AgentProvisioning, (provisioning) => provisioning.agent),
-    ({ identity, tasks }) =>
-      Context.make(AgentIdentity.AgentIdentity, identity).pipe(Context.add(TaskRegistration.TaskRegistration, tasks))
+  E | AgentProvisioningError,
+  R
+> =>
+  Layer.provide(
+    Layer.effectContext(
+      Effect.map(
+        Effect.flatMap(AgentProvisioning, (provisioning) => provisioning.agent),
+        ({ identity, tasks }) =>
+          Context.make(AgentIdentity.AgentIdentity, identity).pipe(
+            Context.add(TaskRegistration.TaskRegistration, tasks)
+          )
+      )
+    ),
+    provisioning
   )
-)
 
 /** @internal */
 export const noLogin = (cause: ChatGptLogin.ChatGptLoginError): AgentProvisioningError =>

@@ -257,12 +257,14 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
  * })
  *
  * const Server = Layer.provideMerge(ScriptedAuthApi.layer, Layer.merge(Signing.layer, NodeHttpClient.layer))
- * await Effect.runPromise(Effect.provide(program, Layer.provideMerge(AgentRegistration.layer, Server)))
+ * await Effect.runPromise(Effect.provide(program, Layer.provideMerge(AgentRegistration.layer(Server), Server)))
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<AgentRegistration, never, UrlDerivation.UrlDerivation | HttpClient.HttpClient> = Layer
-  .effect(AgentRegistration, make)
+export const layer = <E, R>(
+  urls: Layer.Layer<UrlDerivation.UrlDerivation, E, R>
+): Layer.Layer<AgentRegistration, E, R | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(AgentRegistration, make), urls)
 
 const decodeId = Schema.decodeUnknown(AgentRuntimeId)

@@ -529,14 +529,13 @@ describe("AgentProvisioning: tasks", () => {
       const { agentRuntimeId } = yield* AgentIdentity.AgentIdentity
       const runTask = yield* RunTask.RunTask
       const record = Option.getOrThrow(yield* kept())
-      assert.deepInclude(record, { agentRuntimeId, taskId: yield* runTask.current() })
+      assert.deepInclude(record, { agentRuntimeId, taskId: yield* runTask.current })
       yield* TaskRegistration.TaskRegistration
     }).pipe(Effect.provide(
-      RunTask.layer.pipe(
-        Layer.provideMerge(AgentProvisioning.layerAgent),
-        Layer.provide(process()),
-        Layer.provideMerge(World)
-      )
+      Layer.suspend(() => {
+        const agent = AgentProvisioning.layerAgent(process())
+        return Layer.provideMerge(Layer.merge(RunTask.layer(agent), agent), World)
+      })
     )))
 })
 

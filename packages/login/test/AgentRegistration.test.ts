@@ -1,4 +1,4 @@
-import { AgentKey } from "@agent-identity/core"
+import { AgentKey, UrlDerivation } from "@agent-identity/core"
 import { AgentRegistration } from "@agent-identity/login"
 import { NodeSigning } from "@agent-identity/node"
 import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
@@ -9,7 +9,7 @@ import { assertClean, shown } from "../../core/test/leaks.ts"
 import { driven, transports } from "../../core/test/utils.ts"
 
 const over = (transport: (typeof transports)[number][1]) =>
-  AgentRegistration.layer.pipe(
+  AgentRegistration.layer(Layer.service(UrlDerivation.UrlDerivation)).pipe(
     Layer.provideMerge(Scripted.layer),
     Layer.provide([transport, NodeSigning.layer])
   )

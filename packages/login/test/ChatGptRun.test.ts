@@ -1,11 +1,11 @@
-import { ProviderAuth, RunAuth, UrlDerivation } from "@agent-identity/core"
-import { AgentProvisioning, AgentRegistration, ChatGptRun } from "@agent-identity/login"
+import { AssertionHeader, ProviderAuth, RunAuth, UrlDerivation } from "@agent-identity/core"
+import { AgentProvisioning, AgentRegistration, ChatGptLogin, ChatGptRun } from "@agent-identity/login"
 import { Fakes } from "@agent-identity/testing"
 import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Option, Redacted, TestClock } from "effect"
+import { Context, Effect, Either, Layer, Option, Redacted, TestClock } from "effect"
 import { driven } from "../../core/test/utils.ts"
 import { loggedOut, login, Person, process, World } from "./login.ts"
 
@@ -17,9 +17,17 @@ const calls = Effect.map(Effect.flatMap(ScriptedAuthApi, (_) => _.requests), (_)
 const become = (...[who]: Parameters<Context.Tag.Service<Person>["become"]>) =>
   Effect.flatMap(Person, (_) => _.become(who))
 
-/** A session: a run of its own within a process. */
+const Login = Layer.merge(
+  Layer.service(AgentProvisioning.AgentProvisioning),
+  Layer.service(ChatGptLogin.ChatGptLogin)
+)
+
+/** A session: another run within a process. */
 const session = Effect.map(
-  driven(Layer.build(Layer.fresh(ProviderAuth.layer.pipe(Layer.provideMerge(ChatGptRun.layerAuth))))),
+  driven(Effect.suspend(() => {
+    const auth = ChatGptRun.layerAuth(Login)
+    return Layer.build(Layer.merge(ProviderAuth.layer(auth), auth))
+  })),
   (context) => ({
     auth: Context.get(context, RunAuth.RunAuth),
     /** The headers that a request below the provider's base is sent with. */
@@ -116,7 +124,7 @@ describe("ChatGptRun.layerAuth", () => {
       assert.strictEqual(yield* calls, 5)
     }).pipe(Effect.provide(Process)))
 
-  it.scoped("follows refreshes of the token, but not a switch of the account", () =>
+  it.scoped("follows refreshes of the token, and fails requests after a logout or a switch of the account", () =>
     Effect.gen(function*() {
       yield* script(unavailable, 3)
       const { auth, request } = yield* session
@@ -124,10 +132,9 @@ describe("ChatGptRun.layerAuth", () => {
       assert.strictEqual((yield* request("/responses")).authorization, "Bearer refreshed")
       for (const change of [login("acct-2"), login("acct-1", "user-2"), loggedOut]) {
         yield* become(change)
-        const sent = yield* request("/responses")
-        assert.notProperty(sent, "authorization")
-        assert.notProperty(sent, "chatgpt-account-id")
-        assert.strictEqual((yield* auth.current)._tag, "None")
+        const error = yield* Effect.flip(request("/responses"))
+        assert.propertyVal(error, "reason", "NoCredential")
+        assert.strictEqual((yield* Effect.flip(auth.current)).reason, change === loggedOut ? "NoLogin" : "StaleAuth")
       }
       yield* become(login())
       assert.strictEqual((yield* auth.current)._tag, "Bearer")
@@ -164,7 +171,7 @@ describe("ChatGptRun.layerAuth", () => {
   for (const reason of ["NoLogin", "StaleAuth", "Store", "KeyFailed", "Refused"] as const) {
     it.scoped(`is an error at ${reason}`, () =>
       Effect.gen(function*() {
-        const error = yield* Effect.flip(Layer.build(ChatGptRun.layerAuth))
+        const error = yield* Effect.flip(Layer.build(ChatGptRun.layerAuth(Login)))
         assert.deepInclude(error, { _tag: "AgentProvisioningError", reason })
       }).pipe(Effect.provide([Fakes.layerAgentProvisioningFails(reason), Fakes.layerChatGptLogin])))
   }
@@ -201,7 +208,7 @@ describe("ChatGptRun.layerAuth", () => {
         Fakes.AGENT_RUNTIME_ID
       )
     }).pipe(Effect.provide(
-      ChatGptRun.layerAuth.pipe(Layer.provide([Fakes.layerAgentProvisioning, Fakes.layerChatGptLogin]))
+      ChatGptRun.layerAuth(Layer.merge(Fakes.layerAgentProvisioning, Fakes.layerChatGptLogin))
     )))
 
   it.scoped("provisions an agent over fakes", () =>
@@ -222,4 +229,34 @@ describe("ChatGptRun.layerAuth", () => {
         Layer.provide(Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.never)))
       )
     )))
+})
+
+describe("two logins in one build", () => {
+  class One extends Context.Tag("test/One")<One, HttpClient.HttpClient>() {}
+  class Two extends Context.Tag("test/Two")<Two, HttpClient.HttpClient>() {}
+
+  /** A run of this login, all of its own. */
+  const runOf = (who: ChatGptLogin.Login) => {
+    const theirs = Layer.succeed(ChatGptLogin.ChatGptLogin, { current: Effect.succeed(who) })
+    return ChatGptRun.layer(Layer.merge(Layer.provide(process(), theirs), theirs))
+  }
+
+  it.scoped("each send the assertion of their own agent", () =>
+    Effect.gen(function*() {
+      const { environment } = yield* UrlDerivation.UrlDerivation
+      const server = yield* ScriptedAuthApi
+      const clients = yield* Layer.build(Layer.merge(
+        Layer.provide(Layer.effect(One, HttpClient.HttpClient), runOf(login("acct-1", "user-1"))),
+        Layer.provide(Layer.effect(Two, HttpClient.HttpClient), runOf(login("acct-2", "user-2")))
+      ))
+      const url = `${environment.providers[0]}/responses`
+      yield* Context.get(clients, One).get(url)
+      yield* Context.get(clients, Two).get(url)
+      const [one, two] = (yield* server.requests).slice(-2).map(({ headers }) => ({
+        agent: Either.getOrThrow(AssertionHeader.decode(headers.authorization ?? "")).agentRuntimeId,
+        account: headers["chatgpt-account-id"]
+      }))
+      assert.notStrictEqual(one?.agent, two?.agent)
+      assert.deepStrictEqual([one?.account, two?.account], ["acct-1", "acct-2"])
+    }).pipe(Effect.provide(World)))
 })

@@ -1,5 +1,5 @@
 /** A person who logs in and out, and the agents that are made of their logins by a scripted AuthAPI. */
-import { AccountId, type UrlDerivation } from "@agent-identity/core"
+import { AccountId, UrlDerivation } from "@agent-identity/core"
 import { AgentProvisioning, AgentRegistration, ChatGptLogin, CredentialStore } from "@agent-identity/login"
 import { NodeSigning } from "@agent-identity/node"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
@@ -51,8 +51,6 @@ export type World = Layer.Layer.Success<typeof World>
 export const process = (
   options: Partial<AgentProvisioning.Options> = {}
 ): Layer.Layer<AgentProvisioning.AgentProvisioning, never, World | UrlDerivation.UrlDerivation> =>
-  Layer.fresh(
-    AgentProvisioning.layer({ policy: "ChatGptAuth", billOfMaterials, ...options }).pipe(
-      Layer.provide(AgentRegistration.layer)
-    )
+  AgentProvisioning.layer({ policy: "ChatGptAuth", billOfMaterials, ...options }).pipe(
+    Layer.provide(AgentRegistration.layer(Layer.service(UrlDerivation.UrlDerivation)))
   )

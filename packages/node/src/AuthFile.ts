@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import { toEffect } from "@agent-identity/core/run/either"
 import * as ChatGptLogin from "@agent-identity/login/ChatGptLogin"
 import * as CredentialStore from "@agent-identity/login/CredentialStore"
 import * as Clock from "effect/Clock"
@@ -153,7 +154,7 @@ const makeStore = (file: string): CredentialStore.Service => {
           const before = yield* onDisk(() => Disk.read(target), onReadError)
           const auth = Format.parse(before.bytes)
           if (auth === undefined) return yield* new NotWhole()
-          const { entry, login } = yield* look(auth, binding)
+          const { entry, login } = yield* toEffect(look(auth, binding))
           if (Option.getOrUndefined(entry)?.version !== Option.getOrUndefined(expected)) return false
           if (Option.isNone(entry) && Option.isNone(next)) return true
           const text = Format.withRecord(auth, login, next)
@@ -173,7 +174,7 @@ const makeStore = (file: string): CredentialStore.Service => {
     get: (binding) =>
       read(file).pipe(
         Effect.mapError((error) => error._tag === "NotWhole" ? fail("Invalid", NOT_JSON) : onReadError(error.cause)),
-        Effect.flatMap((auth) => look(auth, binding)),
+        Effect.flatMap((auth) => toEffect(look(auth, binding))),
         Effect.map(({ entry }) => entry)
       ),
     compareAndSwap: (binding, expected, next) =>

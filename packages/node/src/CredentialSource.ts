@@ -4,6 +4,8 @@
  * @since 0.1.0
  */
 import type * as AgentIdentity from "@agent-identity/core/AgentIdentity"
+import * as AgentKey from "@agent-identity/core/AgentKey"
+import { toEffect } from "@agent-identity/core/run/either"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
@@ -25,7 +27,7 @@ import * as AuthFile from "./AuthFile.ts"
  * - `NotFound`: there is none
  * - `PersonalAccessToken`: a token `at-…`, which is no agent identity
  * - `Unreadable`: the file
- * - `Invalid`: what is in the file cannot be understood
+ * - `Invalid`: what is in the file or the variable cannot be understood, or another variable contradicts it
  *
  * @since 0.1.0
  * @category errors
@@ -60,9 +62,11 @@ export type Credential =
   }
 
 /**
- * The first of these that is there: the variable `CODEX_ACCESS_TOKEN`, the older `CODEX_AGENT_IDENTITY`, and
- * `auth.json` in `CODEX_HOME` (`~/.codex` by default) with `auth_mode` `agentIdentity`. Which one it is stands in a
- * line at debug. A variable that is blank is not there.
+ * The first of these that is there: an agent with a key of its own (`CODEX_AGENT_IDENTITY_RUNTIME_ID`, with the key in
+ * `CODEX_AGENT_IDENTITY_PRIVATE_KEY` or in the file `CODEX_AGENT_IDENTITY_KEY_FILE`), the token in `CODEX_ACCESS_TOKEN`
+ * or in the older `CODEX_AGENT_IDENTITY`, and `auth.json` in `CODEX_HOME` (`~/.codex` by default) with `auth_mode`
+ * `agentIdentity`. Fails where a key and a token are set: they may be of two agents. Which one it is stands in a line at
+ * debug. Blank variables are treated as unset.
  *
  * @example
  * import { CredentialSource } from "@agent-identity/node"
@@ -85,15 +89,84 @@ export const fromConfig: Effect.Effect<
   CredentialSourceError | ConfigError.ConfigError,
   FileSystem.FileSystem | Path.Path
 > = Effect.gen(function*() {
+  const agent = yield* fromKeyVariables
   for (const name of ["CODEX_ACCESS_TOKEN", "CODEX_AGENT_IDENTITY"]) {
-    const value = yield* Config.option(Config.redacted(name))
-    const token = Option.map(value, (text) => Redacted.value(text).trim())
-    if (Option.isNone(token) || token.value === "") continue
+    const token = yield* variable(name)
+    if (token === undefined) continue
+    if (agent !== undefined) return yield* invalid(name, `${RUNTIME_ID} is set too; unset one of them`)
     yield* Effect.logDebug(`Agent identity from ${name}`)
-    return yield* fromToken(name, token.value)
+    return yield* fromToken(name, token)
   }
-  return yield* fromAuthFile(yield* AuthFile.defaultFile)
+  return agent ?? (yield* fromAuthFile(yield* AuthFile.defaultFile))
 })
+
+const variable = (name: string) =>
+  Effect.map(
+    Config.option(Config.redacted(name)),
+    (value) => Option.getOrUndefined(Option.map(value, Redacted.value))?.trim() || undefined
+  )
+
+const RUNTIME_ID = "CODEX_AGENT_IDENTITY_RUNTIME_ID"
+const PRIVATE_KEY = "CODEX_AGENT_IDENTITY_PRIVATE_KEY"
+const KEY_FILE = "CODEX_AGENT_IDENTITY_KEY_FILE"
+
+const fromKeyVariables = Effect.gen(function*() {
+  const agentRuntimeId = yield* variable(RUNTIME_ID)
+  const text = yield* variable(PRIVATE_KEY)
+  const file = yield* variable(KEY_FILE)
+  if (agentRuntimeId === undefined) {
+    return text === undefined && file === undefined
+      ? undefined
+      : yield* invalid(RUNTIME_ID, "it is not set, and a key is; set it to the runtime id of the agent")
+  }
+  if (text !== undefined && file !== undefined) {
+    return yield* invalid(PRIVATE_KEY, `${KEY_FILE} is set too; unset one of them`)
+  }
+  const privateKey = file !== undefined
+    ? yield* readKeyFile(file)
+    : text !== undefined
+    ? yield* checkKey(PRIVATE_KEY, text)
+    : yield* invalid(PRIVATE_KEY, `neither it nor ${KEY_FILE} is set; set one of them`)
+  yield* Effect.logDebug(`Agent identity from ${RUNTIME_ID}`)
+  return { _tag: "Record", record: { agentRuntimeId, privateKey }, taskId: undefined } as const
+})
+
+/**
+ * The key in a file, in a format that `AgentKey.parse` reads.
+ * @internal
+ */
+export const readKeyFile = (
+  file: string
+): Effect.Effect<Redacted.Redacted<Uint8Array>, CredentialSourceError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const source = file === "" || isKey(file) ? "the key file" : file
+    const bytes = yield* Effect.mapError(fs.readFile(file), (error) =>
+      new CredentialSourceError({
+        reason: "Unreadable",
+        source,
+        detail: file === ""
+          ? "its path is empty"
+          : source !== file
+          ? "its path looks like a key; give the path of a file that holds the key"
+          : error._tag === "SystemError" && error.reason === "NotFound"
+          ? "there is no such file"
+          : "the file cannot be read"
+      }))
+    return yield* checkKey(source, bytes)
+  })
+
+/** Variables get swapped: a key in the place of a path is not shown. */
+const isKey = (path: string): boolean =>
+  /[\n\r]|^(?:MC4C|MFEC|MHIC|-----|\{|eyJ|at-)|^(?:[0-9a-f:]{64,}|[\w+/-]{43}=?|[\w+/-]{86}(?:==)?)$/.test(path)
+
+const checkKey = <A extends string | Uint8Array>(source: string, key: A) =>
+  Effect.mapBoth(toEffect(AgentKey.parse(Redacted.make(key))), {
+    onFailure: (error) => invalid(source, error.message),
+    onSuccess: () => Redacted.make(key)
+  })
+
+const invalid = (source: string, detail: string) => new CredentialSourceError({ reason: "Invalid", source, detail })
 
 /**
  * A Codex `auth.json`, read and never written. Only with `auth_mode` `agentIdentity` is its `agent_identity` a

@@ -1,8 +1,8 @@
 /**
  * All of it in one line: `program.pipe(Effect.provide(NodeAgentIdentity.layerConfig))`.
  *
- * In two parts for a process with more than one run: `layerProcess` once (the transport, the identity and its key, the
- * URLs), `layerRun` once a run, `Layer.fresh` for each.
+ * A process with more than one run builds `layerProcess` once (the transport, the identity and its key, the URLs), and
+ * `Run.layer` over that identity for each run.
  *
  * @since 0.1.0
  */
@@ -12,8 +12,12 @@ import * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
 import type * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Run from "@agent-identity/core/Run"
+import { toEffect } from "@agent-identity/core/run/either"
+import { isolated } from "@agent-identity/core/run/isolated"
 import type * as RunAuth from "@agent-identity/core/RunAuth"
-import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
+import type * as Signing from "@agent-identity/core/Signing"
+import type { TaskId } from "@agent-identity/core/TaskId"
+import type * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as AgentProvisioning from "@agent-identity/login/AgentProvisioning"
 import * as AgentRegistration from "@agent-identity/login/AgentRegistration"
@@ -55,22 +59,16 @@ export type ProcessError =
 export type ProcessServices =
   | AgentIdentity.AgentIdentity
   | UrlDerivation.UrlDerivation
-  | TaskRegistration.TaskRegistration
   | HttpClient.HttpClient
 
-interface Bases extends Environment.Overrides {
-  /** A known ChatGPT base, production by default. */
-  readonly chatGptBase?: string | undefined
-}
-
 /**
- * A credential, and where its backend is: ChatGPT in production unless something else is said. With `authApi`,
- * `jwksBase` and `providers` it is a backend of one's own.
+ * A credential, and where its backend is: ChatGPT in production by default. With `authApi` and `providers` it is a
+ * backend of your own, which needs a `jwksBase` for tokens.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options extends Bases {
+export interface CredentialOptions extends Environment.Options {
   readonly credential: CredentialSource.Credential
   /** Of the token, its `iss`; ChatGPT's by default. */
   readonly issuer?: string | undefined
@@ -78,50 +76,103 @@ export interface Options extends Bases {
   readonly audience?: string | undefined
   /** A key set as JSON, where the issuer cannot be reached. */
   readonly jwksJson?: string | undefined
+  readonly agentRuntimeId?: undefined
 }
 
 /**
- * Once a process, from explicit values.
+ * An agent with a key of its own, given as a value or as the path of a file in one of the formats that `AgentKey.parse`
+ * reads, and where its backend is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type KeyOptions =
+  & Environment.Options
+  & Omit<AgentIdentity.Options, "privateKey">
+  & {
+    /** A task that the agent has from before: the run begins with it and registers none. */
+    readonly taskId?: TaskId | undefined
+    readonly credential?: undefined
+  }
+  & (
+    | { readonly privateKey: AgentIdentity.Options["privateKey"]; readonly keyFile?: undefined }
+    | { readonly keyFile: string; readonly privateKey?: undefined }
+  )
+
+/**
+ * Whose run it is, and where its backend is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Options = CredentialOptions | KeyOptions
+
+/**
+ * Builds what the runs of one agent share, from explicit values. `layer` is this with one run.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerProcessWith = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
-  apart(processOf(options))
+export const layerProcess = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
+  isolated(Layer.provideMerge(layerIdentity(options), layerBase(options)))
 
-const processOf = (options: Options): Layer.Layer<ProcessServices, ProcessError> => {
-  const { credential, jwksJson } = options
-  const KeySet = jwksJson === undefined ? Jwks.layer : Jwks.layerConfig(Config.succeed(jwksJson))
-  const Identity = credential._tag === "Token"
-    ? AgentIdentityJwt.layerJwt(credential.token).pipe(
-      Layer.provide(AgentIdentityJwt.layerWith(options)),
-      Layer.provide(KeySet)
-    )
-    : AgentIdentity.layer(credential.record)
-  const Registration = credential._tag === "Record" && credential.taskId !== undefined
-    ? Layer.provide(TaskRegistration.layerStored(credential.taskId), TaskRegistration.layer)
-    : TaskRegistration.layer
-  return Registration.pipe(
-    Layer.provideMerge(Identity),
-    Layer.provideMerge(Layer.merge(layerUrls(options), NodeHttpClient.layerUndici)),
-    Layer.provide(NodeSigning.layer)
+const layerBase = (options: Environment.Options) => Layer.merge(layerUrls(options), NodeHttpClient.layerUndici)
+
+const layerIdentity = (
+  options: Options
+): Layer.Layer<AgentIdentity.AgentIdentity, ProcessError, UrlDerivation.UrlDerivation | HttpClient.HttpClient> =>
+  Layer.provide(options.credential === undefined ? layerKey(options) : layerCredential(options), NodeSigning.layer)
+
+const taskIdOf = (options: Options): TaskId | undefined => {
+  const { credential } = options
+  if (credential === undefined) return options.taskId
+  return credential._tag === "Record" ? credential.taskId : undefined
+}
+
+type Identity = Layer.Layer<
+  AgentIdentity.AgentIdentity,
+  ProcessError,
+  Signing.Signing | HttpClient.HttpClient | UrlDerivation.UrlDerivation
+>
+
+const layerCredential = ({ credential, jwksJson, ...options }: CredentialOptions): Identity => {
+  if (credential._tag === "Record") return AgentIdentity.layer(credential.record)
+  const keys: Layer.Layer<Jwks.Jwks, ProcessError, UrlDerivation.UrlDerivation | HttpClient.HttpClient> =
+    jwksJson === undefined
+      ? Jwks.layer(Layer.service(UrlDerivation.UrlDerivation))
+      : Jwks.layerConfig(Config.succeed(jwksJson))
+  return Layer.provide(
+    AgentIdentityJwt.layerIdentity(credential.token),
+    AgentIdentityJwt.layerWith(keys, options)
   )
 }
 
-const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Environment.UrlDerivationError> =>
+const layerKey = (options: KeyOptions): Identity =>
+  Layer.effect(
+    AgentIdentity.AgentIdentity,
+    Effect.gen(function*() {
+      const privateKey = options.keyFile === undefined
+        ? options.privateKey
+        : yield* CredentialSource.readKeyFile(options.keyFile)
+      return yield* AgentIdentity.make({ ...options, privateKey })
+    })
+  ).pipe(Layer.provide(NodeContext.layer))
+
+const layerUrls = (
+  options: Environment.Options
+): Layer.Layer<UrlDerivation.UrlDerivation, Environment.UrlDerivationError> =>
   Layer.effect(
     UrlDerivation.UrlDerivation,
     Effect.gen(function*() {
-      const chatGptBase = options.chatGptBase ?? Environment.DEFAULT_CHATGPT_BASE
-      const environment = yield* Environment.fromOverrides(chatGptBase, options)
+      const environment = yield* toEffect(Environment.make(options))
       const { authApi, jwksBase, providers } = options
-      const named = [authApi, jwksBase, providers].filter((base) => base !== undefined).length
-      if (named === 1 || named === 2) {
+      const own = authApi !== undefined && providers !== undefined
+      if (!own && (authApi !== undefined || jwksBase !== undefined || providers !== undefined)) {
         yield* Effect.logWarning("Some bases are named and the others are ChatGPT's: each can use what the others get")
           .pipe(
             Effect.annotateLogs({
               authApi: environment.authApi.href,
-              jwks: environment.jwks.href,
+              jwks: environment.jwks?.href,
               providers: environment.providers.map((provider) => provider.href).join(", ")
             })
           )
@@ -130,60 +181,69 @@ const layerUrls = (options: Bases): Layer.Layer<UrlDerivation.UrlDerivation, Env
     })
   )
 
+/** The variable of each option that is a base. */
+const variables = {
+  chatGptBase: "CODEX_CHATGPT_BASE_URL",
+  authApi: "CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL",
+  jwksBase: "CODEX_AGENT_IDENTITY_JWKS_BASE_URL",
+  providers: "CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL"
+}
+
+/** Errors name the variable that the user has set, in place of the option that it is read into. */
+const namingVariable = <E>(error: E): E | Environment.UrlDerivationError | Jwks.JwksError => {
+  if (error instanceof Jwks.JwksError && error.reason === "NotConfigured") {
+    return new Jwks.JwksError({ ...error, source: variables.jwksBase })
+  }
+  if (!(error instanceof Environment.UrlDerivationError)) return error
+  const [, option] = Object.entries(variables).find(([name]) => name === error.option) ?? []
+  return option === undefined ? error : new Environment.UrlDerivationError({ ...error, option })
+}
+
 /**
- * Once a process, from the environment.
+ * `layerProcess` from the environment.
  *
  * | variable | what it is |
  * |---|---|
  * | `CODEX_ACCESS_TOKEN`, then `CODEX_AGENT_IDENTITY` | an agent identity JWT |
- * | `CODEX_HOME` | the folder of `auth.json`, where neither is set; `~/.codex` |
+ * | `CODEX_AGENT_IDENTITY_RUNTIME_ID` | the id of an agent with a key of its own, in place of a token |
+ * | `CODEX_AGENT_IDENTITY_PRIVATE_KEY`, or `CODEX_AGENT_IDENTITY_KEY_FILE` | its key, or the path of a file with it |
+ * | `CODEX_HOME` | the folder of `auth.json`, where none of these is set; `~/.codex` |
  * | `CODEX_CHATGPT_BASE_URL` | a known ChatGPT base; `https://chatgpt.com/backend-api` |
  * | `CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL` | another AuthAPI |
  * | `CODEX_AGENT_IDENTITY_JWKS_BASE_URL` | the base of another token issuer |
  * | `CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL` | another provider base; several are separated by commas |
  * | `CODEX_AGENT_IDENTITY_JWKS_JSON` | the key set itself |
  *
- * A base that is named may be `http:` on a loopback address. Name all three of a backend of your own: with one or two,
- * assertions for the one backend go to the other, which is warned of. Tokens are ChatGPT's by `iss` and `aud`; `layer`
- * takes others.
+ * A base that is named may be `http:` on a loopback address. Name the AuthAPI and the providers of a backend of your own,
+ * and the issuer where it has tokens. With one of the two the other is ChatGPT's, and assertions for the one backend go
+ * to the other, which is warned of. Tokens are ChatGPT's by `iss` and `aud`; `layer` takes others. Blank variables are
+ * treated as unset.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerProcess: Layer.Layer<ProcessServices, ProcessError> = Layer.unwrapEffect(
-  Effect.gen(function*() {
-    return layerProcessWith({ ...yield* settings, credential: yield* CredentialSource.fromConfig })
-  })
-).pipe(Layer.provide(NodeContext.layer))
+export const layerProcessConfig: Layer.Layer<ProcessServices, ProcessError> = Layer.unwrapEffect(
+  Effect.suspend(() => Effect.map(fromEnvironment, layerProcess))
+).pipe(Layer.provide(NodeContext.layer), Layer.mapError(namingVariable))
 
-/** What the environment says besides the credential. */
+/** What the environment says besides the credential. Blank variables are treated as unset. */
 const settings = Effect.gen(function*() {
-  // A variable that is blank is not there.
   const text = (name: string) =>
     Effect.map(Config.option(Config.string(name)), (value) => Option.getOrUndefined(value)?.trim() || undefined)
-  const providers = yield* text("CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL")
+  const providers = yield* text(variables.providers)
   return {
-    chatGptBase: yield* text("CODEX_CHATGPT_BASE_URL"),
-    authApi: yield* text("CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL"),
-    jwksBase: yield* text("CODEX_AGENT_IDENTITY_JWKS_BASE_URL"),
+    chatGptBase: yield* text(variables.chatGptBase),
+    authApi: yield* text(variables.authApi),
+    jwksBase: yield* text(variables.jwksBase),
     providers: providers?.split(",").map((base) => base.trim()).filter((base) => base !== ""),
     jwksJson: yield* text("CODEX_AGENT_IDENTITY_JWKS_JSON"),
     loopbackHttp: true
   }
 })
 
-/**
- * Once a run: its task, and the client that signs. Give `Layer.fresh(layerRun)` to each of several runs and of several
- * agents: it is a constant, which is built once for all that are composed of it.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerRun: Layer.Layer<
-  Run.Services,
-  TaskRegistration.TaskRegistrationError,
-  ProcessServices
-> = Run.layerWithRegistration
+const fromEnvironment = Effect.gen(function*() {
+  return { ...yield* settings, credential: yield* CredentialSource.fromConfig }
+})
 
 /**
  * A process with one run, from explicit values. Its `HttpClient` is the one that signs.
@@ -193,14 +253,16 @@ export const layerRun: Layer.Layer<
  * import { NodeAgentIdentity } from "@agent-identity/node"
  * import { Effect, Redacted } from "effect"
  *
- * const record = {
+ * const AgentRun = NodeAgentIdentity.layer({
  *   agentRuntimeId: "agent-123",
- *   privateKey: Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH")
- * }
- * // With a task that it has from before, the run registers none.
- * const AgentRun = NodeAgentIdentity.layer({ credential: { _tag: "Record", record, taskId: TaskId.TaskId.make("task-1") } })
+ *   privateKey: Redacted.make("MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH"),
+ *   authApi: "https://auth.example.com/api/accounts",
+ *   providers: ["https://llm.example.com/v1"],
+ *   // With a task that it has from before, the run registers none.
+ *   taskId: TaskId.TaskId.make("task-1")
+ * })
  *
- * const task = Effect.flatMap(RunTask.RunTask, ({ current }) => current())
+ * const task = Effect.flatMap(RunTask.RunTask, ({ current }) => current)
  * assert.deepStrictEqual(await Effect.runPromise(Effect.provide(task, AgentRun)), "task-1")
  *
  * @since 0.1.0
@@ -209,10 +271,23 @@ export const layerRun: Layer.Layer<
 export const layer = (
   options: Options
 ): Layer.Layer<ProcessServices | Run.Services, ProcessError | TaskRegistration.TaskRegistrationError> =>
-  apart(Layer.provideMerge(layerRun, processOf(options)))
+  layerRun(options, () => Effect.void)
+
+const layerRun = <E>(
+  options: Options,
+  check: (identity: AgentIdentity.Service) => Effect.Effect<void, E>
+): Layer.Layer<ProcessServices | Run.Services, E | ProcessError | TaskRegistration.TaskRegistrationError> => {
+  const identity = Layer.tap(
+    layerIdentity(options),
+    (context) => check(Context.get(context, AgentIdentity.AgentIdentity))
+  )
+  return isolated(
+    Layer.provideMerge(Run.layerWith(identity, { taskId: taskIdOf(options) }), layerBase(options))
+  )
+}
 
 /**
- * A process with one run, from the environment; `layerProcess` has the table of what is read. Its `HttpClient` is the
+ * A process with one run, from the environment; `layerProcessConfig` has the table of what is read. Its `HttpClient` is the
  * one that signs.
  *
  * @example
@@ -236,7 +311,10 @@ export const layer = (
 export const layerConfig: Layer.Layer<
   ProcessServices | Run.Services,
   ProcessError | TaskRegistration.TaskRegistrationError
-> = Layer.provideMerge(layerRun, layerProcess)
+> = Layer.unwrapEffect(Effect.suspend(() => Effect.map(fromEnvironment, layer))).pipe(
+  Layer.provide(NodeContext.layer),
+  Layer.mapError(namingVariable)
+)
 
 /**
  * Who may become an agent, and what the agent is called.
@@ -305,27 +383,25 @@ export type ChatGptError =
  * @category layers
  */
 export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServices, ChatGptError> =>
-  apart(
+  isolated(
     Layer.unwrapEffect(Effect.gen(function*() {
       const bases = yield* settings
       return yield* Effect.matchEffect(CredentialSource.fromConfig, {
         onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
           Effect.succeed(
-            layerRun.pipe(
-              Layer.provideMerge(Layer.tap(processOf({ ...bases, credential }), requireWorkspace(options.workspace)))
-            )
+            layerRun({ ...bases, credential }, requireWorkspace(options.workspace))
           ),
         onFailure: (error) =>
           error._tag === "CredentialSourceError" && error.reason === "NotFound"
             ? Effect.map(AuthFile.defaultFile, (file) => layerLogin(file, bases, options))
             : Effect.fail(error)
       })
-    })).pipe(Layer.provide(NodeContext.layer))
+    })).pipe(Layer.provide(NodeContext.layer), Layer.mapError(namingVariable))
   )
 
 /** Of a token as of a login: before anything is registered. */
-const requireWorkspace = (workspace: string | undefined) => (process: Context.Context<AgentIdentity.AgentIdentity>) =>
-  workspace === undefined || Context.get(process, AgentIdentity.AgentIdentity).account?.id === workspace
+const requireWorkspace = (workspace: string | undefined) => ({ account }: AgentIdentity.Service) =>
+  workspace === undefined || account?.id === workspace
     ? Effect.void
     : new AgentProvisioning.AgentProvisioningError({
       reason: "NoLogin",
@@ -334,7 +410,7 @@ const requireWorkspace = (workspace: string | undefined) => (process: Context.Co
 
 const layerLogin = (
   file: string,
-  bases: Bases,
+  bases: Environment.Options,
   options: ChatGptOptions
 ): Layer.Layer<ChatGptServices, ChatGptError> => {
   const billOfMaterials = AgentRegistration.billOfMaterials({
@@ -342,21 +418,13 @@ const layerLogin = (
     sessionSource: options.sessionSource ?? "cli",
     platform: Os.platform()
   })
-  return ChatGptRun.layer.pipe(
-    Layer.provide(AgentProvisioning.layer({ policy: options.policy, billOfMaterials })),
-    Layer.provide([AgentRegistration.layer, AuthFile.layerCredentialStore({ file })]),
-    Layer.provide([AuthFile.layerLogin({ file, workspace: options.workspace }), NodeSigning.layer]),
-    Layer.provideMerge(layerUrls(bases)),
-    Layer.provide(NodeHttpClient.layerUndici)
+  const login = AuthFile.layerLogin({ file, workspace: options.workspace })
+  const provisioning = AgentProvisioning.layer({ policy: options.policy, billOfMaterials }).pipe(
+    Layer.provide([
+      AgentRegistration.layer(Layer.service(UrlDerivation.UrlDerivation)),
+      AuthFile.layerCredentialStore({ file })
+    ]),
+    Layer.provide([login, NodeSigning.layer])
   )
-}
-
-/**
- * Keeps the agents of two calls apart: inside, the layers of a run are constants, which Effect builds once for all that
- * are built together. Behind `suspend` the value itself is still built once for all of its dependents; a layer that is
- * `Layer.fresh` at its root never is.
- */
-const apart = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> => {
-  const built = Layer.fresh(layer)
-  return Layer.suspend(() => built)
+  return Layer.provideMerge(ChatGptRun.layer(Layer.merge(provisioning, login)), layerBase(bases))
 }

@@ -222,3 +222,71 @@ describe("CredentialSource.fromAuthFile", () => {
       assert.strictEqual(error.reason, "Unreadable")
     }))
 })
+
+describe("CredentialSource.fromConfig, an agent with a key of its own", () => {
+  const RUNTIME_ID = "CODEX_AGENT_IDENTITY_RUNTIME_ID"
+  const PRIVATE_KEY = "CODEX_AGENT_IDENTITY_PRIVATE_KEY"
+  const KEY_FILE = "CODEX_AGENT_IDENTITY_KEY_FILE"
+  const PEM = `-----BEGIN PRIVATE KEY-----\n${KEY}\n-----END PRIVATE KEY-----\n`
+
+  scoped("is taken before auth.json", () =>
+    Effect.gen(function*() {
+      const CODEX_HOME = yield* home({ auth_mode: "agentIdentity", agent_identity: "jwt-in-file" })
+      const credential = yield* read({ [RUNTIME_ID]: " agent-own\n", [PRIVATE_KEY]: KEY, CODEX_HOME })
+      assert.strictEqual(credential._tag === "Record" && credential.record.agentRuntimeId, "agent-own")
+    }))
+
+  const refused: ReadonlyArray<
+    readonly [
+      environment: Record<string, string>,
+      reason: CredentialSource.CredentialSourceError["reason"],
+      message: RegExp
+    ]
+  > = [
+    [{ [PRIVATE_KEY]: KEY }, "Invalid", /from CODEX_AGENT_IDENTITY_RUNTIME_ID: it is not set, and a key is/],
+    [{ [KEY_FILE]: "/key.pem" }, "Invalid", /from CODEX_AGENT_IDENTITY_RUNTIME_ID: it is not set, and a key is/],
+    [{ [RUNTIME_ID]: "a" }, "Invalid", /from CODEX_AGENT_IDENTITY_PRIVATE_KEY: neither it nor .*KEY_FILE is set/],
+    [{ [RUNTIME_ID]: "a", [PRIVATE_KEY]: KEY, [KEY_FILE]: "/k" }, "Invalid", /_PRIVATE_KEY: .*_KEY_FILE is set too/],
+    [
+      { [RUNTIME_ID]: "a", [PRIVATE_KEY]: KEY, CODEX_ACCESS_TOKEN: "jwt" },
+      "Invalid",
+      /from CODEX_ACCESS_TOKEN: CODEX_AGENT_IDENTITY_RUNTIME_ID is set too; unset one/
+    ],
+    [
+      { [RUNTIME_ID]: "a", [PRIVATE_KEY]: KEY, CODEX_AGENT_IDENTITY: "jwt" },
+      "Invalid",
+      /from CODEX_AGENT_IDENTITY: CODEX_AGENT_IDENTITY_RUNTIME_ID is set too; unset one/
+    ],
+    [
+      { [RUNTIME_ID]: "a", [PRIVATE_KEY]: "07".repeat(32) },
+      "Invalid",
+      /from CODEX_AGENT_IDENTITY_PRIVATE_KEY: The agent private key is hexadecimal/
+    ],
+    [{ [RUNTIME_ID]: "a", [PRIVATE_KEY]: "/run/key.pem" }, "Invalid", /_PRIVATE_KEY: .* is the path of a file/],
+    [{ [RUNTIME_ID]: "a", [KEY_FILE]: "/nowhere/key.pem" }, "Unreadable", /from \/nowhere\/key\.pem: there is no such/],
+    [{ [RUNTIME_ID]: "a", [KEY_FILE]: "/" }, "Unreadable", /from \/: the file cannot be read/],
+    ...[
+      KEY,
+      PEM,
+      `{"kty":"OKP","crv":"Ed25519","d":"${Buffer.alloc(32, 7).toString("base64url")}"}`,
+      "07".repeat(32),
+      Buffer.alloc(32, 7).toString("base64"),
+      Buffer.alloc(32, 7).toString("base64url"),
+      Buffer.alloc(64, 7).toString("base64")
+    ].map((key) =>
+      [{ [RUNTIME_ID]: "a", [KEY_FILE]: key }, "Unreadable", /from the key file: its path looks like a key/] as const
+    )
+  ]
+  for (const [environment, reason, message] of refused) {
+    scoped(
+      `is refused, and no key is shown: ${JSON.stringify(environment).slice(0, 120)}`,
+      () =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(read({ ...environment, CODEX_HOME: yield* home() }))
+          assert.strictEqual(error._tag === "CredentialSourceError" && error.reason, reason)
+          assert.match(error.message, message)
+          for (const part of ["BwcH", "0707", "MC4C"]) assert.notInclude(inspect(error, { depth: Infinity }), part)
+        })
+    )
+  }
+})

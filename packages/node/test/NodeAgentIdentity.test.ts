@@ -1,5 +1,5 @@
 /** The one-line wiring against a real issuer, AuthAPI and provider on a loopback port. */
-import { AgentAssertion, AgentIdentity, AgentRuntimeId, RunTask, type UrlDerivation } from "@agent-identity/core"
+import { AgentAssertion, AgentIdentity, AgentRuntimeId, Run, RunTask, type UrlDerivation } from "@agent-identity/core"
 import { type CredentialSource, NodeAgentIdentity } from "@agent-identity/node"
 import { AgentDirectory, AgentIdentityIssuer } from "@agent-identity/server"
 import { FileSystem, type HttpClient, HttpServer } from "@effect/platform"
@@ -28,7 +28,7 @@ describe("NodeAgentIdentity.layerConfig", () => {
         const identity = yield* AgentIdentity.AgentIdentity
         const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
         assert.strictEqual(assertion.agentRuntimeId, identity.agentRuntimeId)
-        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current())
+        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current)
         assert.deepStrictEqual({ ...identity.account }, { id: "acct-1", fedramp: false } as object)
         yield* Effect.all([models, models, models], { concurrency: "unbounded" })
       }).pipe(Effect.provide(NodeAgentIdentity.layerConfig), withEnvironment(environment))
@@ -138,9 +138,49 @@ describe("NodeAgentIdentity.layerConfig", () => {
     }).pipe(Effect.provide(Server)))
 })
 
+describe("a base in the environment that is refused", () => {
+  const refused: ReadonlyArray<readonly [variable: string, value: string, message: RegExp]> = [
+    ["CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL", ",", / is empty\. Name at least one provider base URL\.$/],
+    ["CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL", "https://a.test , https://b.test?x", / "https:\/\/b\.test" is refused/],
+    ["CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL", ",", / "a value that is not a URL" is refused/],
+    ["CODEX_AGENT_IDENTITY_JWKS_BASE_URL", "ftp://issuer.test", / "a value that is not a URL" is refused/],
+    ["CODEX_CHATGPT_BASE_URL", "https://gateway.test", / "https:\/\/gateway\.test" is not a known ChatGPT base URL/]
+  ]
+  for (const [variable, value, message] of refused) {
+    it.effect(`is named by its variable: ${variable}=${value}`, () =>
+      Effect.gen(function*() {
+        const environment = { CODEX_ACCESS_TOKEN: "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", [variable]: value }
+        for (
+          const layer of [
+            NodeAgentIdentity.layerConfig,
+            NodeAgentIdentity.layerChatGpt({ policy: "JwtOnly", agentVersion: "1" })
+          ]
+        ) {
+          const error = yield* models.pipe(Effect.provide(layer), withEnvironment(environment), Effect.flip)
+          assert.propertyVal(error, "_tag", "UrlDerivationError")
+          assert.match(String(error), message)
+          assert.include(String(error), `${variable} `)
+        }
+      }).pipe(Effect.provide(Server)))
+  }
+
+  it.effect("is the issuer's where there is a token and no issuer is named, which the error says by its variable", () =>
+    Effect.gen(function*() {
+      const environment = { ...(yield* bases), CODEX_AGENT_IDENTITY_JWKS_BASE_URL: "" }
+      const error = yield* models.pipe(
+        Effect.provide(NodeAgentIdentity.layerConfig),
+        withEnvironment({ ...environment, CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }),
+        Effect.flip
+      )
+      assert.propertyVal(error, "_tag", "JwksError")
+      assert.match(String(error), /No key set from CODEX_AGENT_IDENTITY_JWKS_BASE_URL: it is not set/)
+      assert.deepStrictEqual(yield* requests, [])
+    }).pipe(Effect.provide(Server)))
+})
+
 describe("a deployment that is named in part", () => {
-  for (const named of ["AUTHAPI", "PROVIDER", "AUTHAPI PROVIDER", "AUTHAPI JWKS PROVIDER", ""]) {
-    const warned = named !== "" && named !== "AUTHAPI JWKS PROVIDER"
+  for (const named of ["AUTHAPI", "PROVIDER", "JWKS", "AUTHAPI PROVIDER", "AUTHAPI JWKS PROVIDER", ""]) {
+    const warned = named === "AUTHAPI" || named === "PROVIDER" || named === "JWKS"
     it.effect(`is ${warned ? "" : "not "}warned of: ${named || "nothing"}`, () =>
       Effect.gen(function*() {
         const warnings: Array<string> = []
@@ -152,7 +192,7 @@ describe("a deployment that is named in part", () => {
           Object.entries(all).filter(([name]) => named.split(" ").some((base) => base !== "" && name.includes(base)))
         )
         const { jwks } = yield* AgentIdentityIssuer.AgentIdentityIssuer
-        yield* Layer.build(NodeAgentIdentity.layerProcess).pipe(
+        yield* Layer.build(NodeAgentIdentity.layerProcessConfig).pipe(
           Effect.scoped,
           withEnvironment({
             ...environment,
@@ -166,14 +206,19 @@ describe("a deployment that is named in part", () => {
   }
 })
 
-describe("NodeAgentIdentity.layerProcess and layerRun", () => {
+/** Another run of the process's agent. */
+const RunOfProcess = Layer.unwrapEffect(
+  Effect.map(AgentIdentity.AgentIdentity, (identity) => Run.layer(Layer.succeed(AgentIdentity.AgentIdentity, identity)))
+)
+
+describe("NodeAgentIdentity.layerProcessConfig, and runs of its identity", () => {
   it.effect("verify one token for a process, and register one task for each of its runs", () =>
     Effect.gen(function*() {
       const environment = { ...(yield* bases), CODEX_ACCESS_TOKEN: (yield* makeAgent()).token }
-      const current = Effect.flatMap(RunTask.RunTask, (_) => _.current())
-      const run = Effect.provide(Effect.zipLeft(current, models), Layer.fresh(NodeAgentIdentity.layerRun))
+      const current = Effect.flatMap(RunTask.RunTask, (_) => _.current)
+      const run = Effect.provide(Effect.zipLeft(current, models), RunOfProcess)
       const tasks = yield* Effect.all([run, run, run], { concurrency: "unbounded" }).pipe(
-        Effect.provide(NodeAgentIdentity.layerProcess),
+        Effect.provide(NodeAgentIdentity.layerProcessConfig),
         withEnvironment(environment)
       )
       assert.strictEqual(new Set(tasks).size, 3)
@@ -192,13 +237,13 @@ describe("NodeAgentIdentity.layerProcess and layerRun", () => {
           const run = yield* RunTask.RunTask
           yield* TestClock.adjust(Duration.sum("1 hour", "61 seconds"))
           assert.strictEqual((yield* models).status, 200)
-          const error = yield* Effect.flip(run.renew(yield* run.current()))
+          const error = yield* Effect.flip(run.renew(yield* run.current))
           assert.strictEqual(error.reason, "IdentityExpired")
           assert.strictEqual((yield* models).status, 200)
-        }).pipe(Effect.provide(Layer.fresh(NodeAgentIdentity.layerRun)))
-        const error = yield* Effect.flip(Effect.provide(models, Layer.fresh(NodeAgentIdentity.layerRun)))
+        }).pipe(Effect.provide(RunOfProcess))
+        const error = yield* Effect.flip(Effect.provide(models, RunOfProcess))
         assert.propertyVal(error, "reason", "IdentityExpired")
-      }).pipe(Effect.provide(NodeAgentIdentity.layerProcess), withEnvironment(environment))
+      }).pipe(Effect.provide(NodeAgentIdentity.layerProcessConfig), withEnvironment(environment))
     }).pipe(Effect.provide(Server)))
 })
 
@@ -268,9 +313,9 @@ describe("two agents in one app", () => {
     return { agents: calls.map((call) => call.split(" ")[0]), tasks: new Set(calls).size }
   })
 
-  type Run = Layer.Layer<Needed, unknown>
+  type AnyRun = Layer.Layer<Needed, unknown>
   const compositions: ReadonlyArray<
-    readonly [how: string, compose: (a: Run, b: Run) => Layer.Layer<One | Two, unknown>]
+    readonly [how: string, compose: (a: AnyRun, b: AnyRun) => Layer.Layer<One | Two, unknown>]
   > = [
     ["merged", (a, b) => Layer.merge(Layer.provide(LayerOne, a), Layer.provide(LayerTwo, b))],
     ["one inside of the other", (a, b) => Layer.provide(Layer.provideMerge(Layer.provide(LayerOne, a), LayerTwo), b)],
@@ -290,10 +335,13 @@ describe("two agents in one app", () => {
     }
   }
 
-  it.effect("sign each as itself over two processes, each with a fresh run", () =>
+  it.effect("sign each as itself over two processes, each with a run of its identity", () =>
     Effect.gen(function*() {
       const runOf = (options: NodeAgentIdentity.Options) =>
-        Layer.provideMerge(Layer.fresh(NodeAgentIdentity.layerRun), NodeAgentIdentity.layerProcessWith(options))
+        Layer.unwrapEffect(Effect.map(AgentIdentity.AgentIdentity, (identity) =>
+          Run.layer(Layer.succeed(AgentIdentity.AgentIdentity, identity)))).pipe(
+            Layer.provideMerge(NodeAgentIdentity.layerProcess(options))
+          )
       const a = runOf(yield* key("agent-a"))
       const b = runOf(yield* key("agent-b"))
       const { agents } = yield* Effect.provide(
@@ -329,5 +377,110 @@ describe("two agents in one app", () => {
         Layer.provide(LayerThree, run)
       )))
       assert.deepStrictEqual(yield* requests, ["register", "models", "models", "models"])
+    }).pipe(Effect.provide(Server)))
+})
+
+describe("an agent with a key of its own", () => {
+  const pemOf = (base64: string) => `-----BEGIN PRIVATE KEY-----\n${base64}\n-----END PRIVATE KEY-----\n`
+  const jwkOf = (base64: string) => ({
+    kty: "OKP",
+    crv: "Ed25519",
+    d: Buffer.from(base64, "base64").subarray(16).toString("base64url")
+  })
+  const formats: Record<string, (base64: string) => string | Uint8Array | object> = {
+    "base64": (base64) => base64,
+    "PEM": pemOf,
+    "DER": (base64) => Buffer.from(base64, "base64"),
+    "a JWK": (base64) => JSON.stringify(jwkOf(base64)),
+    "a JWK as an object": jwkOf
+  }
+  const backend = Effect.map(bases, (environment) => ({
+    authApi: environment.CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL,
+    providers: [environment.CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL],
+    loopbackHttp: true
+  }))
+
+  for (const [format, write] of Object.entries(formats)) {
+    it.scoped(`is one call, from a value and from a file: ${format}`, () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const { privateKey } = yield* makeAgent("agent-own")
+        const key = write(privateKey)
+        const own = { agentRuntimeId: "agent-own", ...(yield* backend) }
+        const runs = [NodeAgentIdentity.layer({ ...own, privateKey: Redacted.make(key) })]
+        if (typeof key === "string" || key instanceof Uint8Array) {
+          const keyFile = yield* fs.makeTempFileScoped()
+          yield* fs.writeFile(keyFile, Buffer.from(key as string))
+          runs.push(NodeAgentIdentity.layer({ ...own, keyFile }))
+        }
+        for (const run of runs) {
+          const { body, status } = yield* Effect.provide(models, run)
+          assert.strictEqual(status, 200)
+          assert.propertyVal(body, "agent", "agent-own")
+        }
+        assert.deepStrictEqual(yield* requests, runs.flatMap(() => ["register", "models"]))
+      }).pipe(Effect.provide(Server)))
+  }
+
+  it.effect("is another agent at each call", () =>
+    Effect.gen(function*() {
+      const agents = yield* Effect.forEach(["agent-a", "agent-b"], (agentRuntimeId) =>
+        Effect.gen(function*() {
+          const privateKey = Redacted.make((yield* makeAgent(agentRuntimeId)).privateKey)
+          const run = NodeAgentIdentity.layer({ agentRuntimeId, privateKey, ...(yield* backend) })
+          return (yield* Effect.provide(models, run)).body
+        }))
+      assert.deepStrictEqual(agents.map((body) => (body as { readonly agent: string }).agent), ["agent-a", "agent-b"])
+    }).pipe(Effect.provide(Server)))
+
+  it.scoped("is read from the environment, with the key in a variable or in a file", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const { privateKey } = yield* makeAgent("agent-own")
+      const file = yield* fs.makeTempFileScoped()
+      yield* fs.writeFileString(file, pemOf(privateKey))
+      for (
+        const key of [
+          { CODEX_AGENT_IDENTITY_PRIVATE_KEY: privateKey },
+          { CODEX_AGENT_IDENTITY_PRIVATE_KEY: pemOf(privateKey).replaceAll("\n", "\\n") },
+          { CODEX_AGENT_IDENTITY_KEY_FILE: file, CODEX_AGENT_IDENTITY_PRIVATE_KEY: " " }
+        ]
+      ) {
+        const { body } = yield* models.pipe(
+          Effect.provide(NodeAgentIdentity.layerConfig),
+          withEnvironment({
+            ...(yield* bases),
+            CODEX_AGENT_IDENTITY_JWKS_BASE_URL: "",
+            CODEX_AGENT_IDENTITY_RUNTIME_ID: "agent-own",
+            ...key
+          })
+        )
+        assert.propertyVal(body, "agent", "agent-own")
+      }
+      assert.notInclude(yield* requests, "jwks")
+    }).pipe(Effect.provide(Server)))
+
+  it.effect("begins with the task that it has from before", () =>
+    Effect.gen(function*() {
+      const { privateKey } = yield* makeAgent("agent-own")
+      const directory = yield* AgentDirectory.AgentDirectory
+      const { taskId } = yield* directory.issueTask(AgentRuntimeId.AgentRuntimeId.make("agent-own"))
+      const options = { agentRuntimeId: "agent-own", privateKey: Redacted.make(privateKey), taskId }
+      const { body } = yield* Effect.provide(models, NodeAgentIdentity.layer({ ...options, ...(yield* backend) }))
+      assert.deepStrictEqual(body, { agent: "agent-own", task: taskId } as object)
+      assert.deepStrictEqual(yield* requests, ["models"])
+    }).pipe(Effect.provide(Server)))
+
+  it.scoped("fails with what is wrong with the key, and sends nothing", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const keyFile = yield* fs.makeTempFileScoped()
+      const own = { agentRuntimeId: "agent-own", ...(yield* backend) }
+      const fail = (options: NodeAgentIdentity.Options) =>
+        Effect.map(Effect.flip(Effect.provide(models, NodeAgentIdentity.layer(options))), String)
+      assert.include(yield* fail({ ...own, privateKey: Redacted.make("ssh-ed25519 AAAA") }), "is a public key")
+      assert.include(yield* fail({ ...own, keyFile }), `from ${keyFile}: The agent private key is empty`)
+      assert.include(yield* fail({ ...own, keyFile: "" }), "from the key file: its path is empty")
+      assert.deepStrictEqual(yield* requests, [])
     }).pipe(Effect.provide(Server)))
 })

@@ -1,10 +1,10 @@
-import { AgentAssertion, AssertionHeader, ProviderAuth, RunAuth, RunTask, TaskRegistration } from "@agent-identity/core"
+import { AgentIdentity, AssertionHeader, Run, RunTask, TaskRegistration, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning, ProviderSocket } from "@agent-identity/node"
 import { AgentAssertionVerifier } from "@agent-identity/server"
 import { Fakes } from "@agent-identity/testing"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
-import { Socket } from "@effect/platform"
+import { HttpClient, Socket } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Either, Exit, Fiber, Layer, Queue, Runtime, Scope, TestClock } from "effect"
@@ -76,24 +76,22 @@ const serve = (
     return { origin, url: `${origin.replace("http", "ws")}/codex/responses`, handshakes, closes, sockets }
   })
 
-const layerRun = (origin: string) =>
-  ProviderAuth.layer.pipe(
-    Layer.provideMerge(RunAuth.layer),
-    Layer.provideMerge(AgentAssertion.layer),
-    Layer.provideMerge(RunTask.layer),
-    Layer.provideMerge(Layer.mergeAll(
-      Fakes.layerTaskRegistration,
-      Fakes.layerAgentIdentityWith({ accountId: "acct-1" }).pipe(Layer.provide(Fakes.layerSigning)),
-      Fakes.layerUrlDerivationWith({
-        authApi: `${origin}/accounts`,
-        jwksBase: `${origin}/accounts`,
-        providers: [`${origin}/codex`],
-        loopbackHttp: true
-      })
-    ))
+const layerRun = (origin: string) => {
+  const agent = Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-1" }), Fakes.layerSigning)
+  const registration = Layer.service(TaskRegistration.TaskRegistration)
+  return Run.layerWith(agent, { registration }).pipe(
+    Layer.provideMerge(Fakes.layerTaskRegistration),
+    Layer.provide(Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.never))),
+    Layer.provideMerge(Fakes.layerUrlDerivationWith({
+      authApi: `${origin}/accounts`,
+      jwksBase: `${origin}/accounts`,
+      providers: [`${origin}/codex`],
+      loopbackHttp: true
+    }))
   )
+}
 
-const renew = Effect.flatMap(RunTask.RunTask, (run) => Effect.flatMap(run.current(), run.renew))
+const renew = Effect.flatMap(RunTask.RunTask, (run) => Effect.flatMap(run.current, run.renew))
 
 const invalidTask = { status: 401, body: { error: { code: "task_not_found" } } }
 
@@ -332,20 +330,21 @@ describe("ProviderSocket", () => {
           Runtime.runPromise(runtime)
         )
       const { origin, url } = yield* serve(({ headers }) => verify(headers.authorization))
-      const Run = ProviderAuth.layer.pipe(
+      const agent = Layer.succeed(AgentIdentity.AgentIdentity, yield* AgentIdentity.AgentIdentity)
+      const registration = Layer.provide(
+        Layer.effect(TaskRegistration.TaskRegistration, TaskRegistration.make),
+        Layer.succeed(UrlDerivation.UrlDerivation, yield* UrlDerivation.UrlDerivation)
+      )
+      const AgentRun = Run.layerWith(agent, { registration }).pipe(
         Layer.provide(Fakes.layerUrlDerivationWith({ providers: [`${origin}/codex`], loopbackHttp: true })),
-        Layer.provideMerge(RunAuth.layer),
-        Layer.provide(AgentAssertion.layer),
-        Layer.provideMerge(RunTask.layer),
-        Layer.provide(TaskRegistration.layer),
         Layer.provide(NodeHttpClient.layerUndici)
       )
       yield* Effect.gen(function*() {
         const { next } = yield* listen(yield* ProviderSocket.make(url))
         assert.strictEqual(yield* next, "hello")
         const run = yield* RunTask.RunTask
-        assert.strictEqual((yield* Deferred.await(verified)).taskId, yield* run.current())
-      }).pipe(Effect.provide(Run))
+        assert.strictEqual((yield* Deferred.await(verified)).taskId, yield* run.current)
+      }).pipe(Effect.provide(AgentRun))
     }).pipe(
       Effect.provide(
         AgentAssertionVerifier.layer.pipe(

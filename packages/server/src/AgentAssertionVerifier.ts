@@ -254,7 +254,7 @@ export const make = (
  *   assert.deepStrictEqual((yield* verify(Redacted.value(header))).taskId, taskId)
  * })
  *
- * const AgentRun = Layer.provide(Run.layer, RegisteredAgent.layer({ agentRuntimeId: "agent-123" }))
+ * const AgentRun = Run.layer(RegisteredAgent.layer({ agentRuntimeId: "agent-123" }))
  * const Both = Layer.provide(Layer.merge(AgentRun, AgentAssertionVerifier.layer), SocketlessAuthApi.layer)
  * await Effect.runPromise(Effect.provide(program, Layer.provide(Both, Signing.layer)))
  *

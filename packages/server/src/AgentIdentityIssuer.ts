@@ -100,11 +100,11 @@ export const DEFAULT_TOKEN_LIFETIME: Duration.Duration = Duration.days(30)
  */
 export interface Options {
   /**
-   * An http or https URL without user information, query and fragment; `AgentIdentityJwt.ISSUER` by default. `IssuerApi` serves
+   * An http or https URL without user information, query and fragment; `AgentIdentityJwt.chatGptIssuer` by default. `IssuerApi` serves
    * the discovery document of issuers whose path is the default one's.
    */
   readonly issuer?: string | undefined
-  /** `AgentIdentityJwt.AUDIENCE` by default. */
+  /** `AgentIdentityJwt.chatGptAudience` by default. */
   readonly audience?: string | undefined
   /** `DEFAULT_TOKEN_LIFETIME` by default. */
   readonly tokenLifetime?: Duration.DurationInput | undefined
@@ -120,7 +120,7 @@ export interface Options {
  */
 export const make = (options?: Options): Effect.Effect<Service, AgentIdentityIssuerError> =>
   Effect.gen(function*() {
-    const { audience = AgentIdentityJwt.AUDIENCE, issuer = AgentIdentityJwt.ISSUER } = options ?? {}
+    const { audience = AgentIdentityJwt.chatGptAudience, issuer = AgentIdentityJwt.chatGptIssuer } = options ?? {}
     if (!isIssuer(issuer)) return yield* new AgentIdentityIssuerError({ reason: "InvalidIssuer" })
     const tokenLifetime = yield* wholeSeconds(options?.tokenLifetime ?? DEFAULT_TOKEN_LIFETIME)
     const { SignJWT } = yield* jose
@@ -130,7 +130,7 @@ export const make = (options?: Options): Effect.Effect<Service, AgentIdentityIss
 
     const dropExpired = (now: number) => {
       const [signing, ...old] = keys
-      return keys = [signing, ...old.filter((key) => toSeconds(now) <= key.lastExpiry + AgentIdentityJwt.LEEWAY)]
+      return keys = [signing, ...old.filter((key) => toSeconds(now) <= key.lastExpiry + AgentIdentityJwt.leewaySeconds)]
     }
 
     const issue = (claims: Claims) =>

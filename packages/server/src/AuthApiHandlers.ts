@@ -5,6 +5,7 @@
  */
 import * as AgentKey from "@agent-identity/core/AgentKey"
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import { toEffect } from "@agent-identity/core/run/either"
 import * as SealedBox from "@agent-identity/core/SealedBox"
 import * as SignedPayload from "@agent-identity/core/SignedPayload"
 import * as Signing from "@agent-identity/core/Signing"
@@ -84,7 +85,7 @@ export const layerWith = (
               const owner = yield* requireOwner(request)
               const payload = yield* readBody(request, AuthApi.AgentRegistrationRequest, MAX_AGENT_BYTES)
               const publicKey = yield* Effect.mapError(
-                Effect.tap(AgentKey.fromSshPublicKey(payload.agent_public_key), signing.importPublicKey),
+                Effect.tap(toEffect(AgentKey.fromSshPublicKey(payload.agent_public_key)), signing.importPublicKey),
                 () => badRequest("agent_public_key is no OpenSSH line of an Ed25519 key that can verify")
               )
               const agentRuntimeId = yield* idOf(owner, publicKey)
@@ -201,7 +202,7 @@ const idOf = (owner: string, publicKey: Uint8Array) =>
 
 /** Standard base64 in its one spelling. */
 const decodeSignature = (text: string) =>
-  Effect.filterOrFail(Encoding.decodeBase64(text), (bytes) => Encoding.encodeBase64(bytes) === text)
+  Effect.filterOrFail(toEffect(Encoding.decodeBase64(text)), (bytes) => Encoding.encodeBase64(bytes) === text)
 
 const decodeId = Schema.decodeUnknown(AgentRuntimeId)
 

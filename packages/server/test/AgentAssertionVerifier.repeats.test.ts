@@ -3,7 +3,7 @@ import { NodeSigning } from "@agent-identity/node"
 import { AgentAssertionVerifier, AgentDirectory, AgentDirectoryCache } from "@agent-identity/server"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Layer, TestClock } from "effect"
+import { Clock, Effect, Either, Exit, Fiber, Layer, TestClock } from "effect"
 
 /** Signatures that were verified and keys that were imported so far. */
 let verifications = 0
@@ -189,7 +189,7 @@ describe("ids", () => {
   it.effect("are not learned by asking: an unknown agent costs a verification like a bad signature, and is told the same", () =>
     Effect.gen(function*() {
       const { header } = yield* sign()
-      const { agentRuntimeId, ...rest } = yield* AssertionHeader.decode(header)
+      const { agentRuntimeId, ...rest } = Either.getOrThrow(AssertionHeader.decode(header))
       const unknown = AssertionHeader.encode({ ...rest, agentRuntimeId: `${agentRuntimeId}9` as typeof agentRuntimeId })
       const signature = rest.signature.slice()
       signature[3]! ^= 1

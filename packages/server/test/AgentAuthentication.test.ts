@@ -5,8 +5,10 @@ import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { HttpClient, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Either, Layer, Redacted } from "effect"
 import { layerServer } from "./utils.ts"
+
+const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent-1" })
 
 /** A run whose tasks come straight from the server's directory. */
 const Registration = Layer.effect(
@@ -21,13 +23,13 @@ const Registration = Layer.effect(
         )
     }
   })
-)
+).pipe(Layer.provide(Agent))
+
+const Task = RunTask.layer(Layer.merge(Agent, Registration))
+const Assertion = AgentAssertion.layer(Layer.merge(Agent, Task))
 
 const over = (directory?: Layer.Layer<AgentDirectory.AgentDirectory>) =>
-  AgentAssertion.layer.pipe(
-    Layer.provide(RunTask.layer),
-    Layer.provide(Registration),
-    Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+  Assertion.pipe(
     Layer.provideMerge(layerServer(directory)),
     Layer.provide(NodeSigning.layer)
   )
@@ -74,17 +76,18 @@ describe("AgentAuthentication", () => {
 
   it.effect("answers a task that is not known with a code that asks for a new one", () =>
     Effect.gen(function*() {
-      const decoded = yield* AssertionHeader.decode(yield* header)
+      const decoded = Either.getOrThrow(AssertionHeader.decode(yield* header))
       const forged = yield* whoami(AssertionHeader.encode({ ...decoded, taskId: TaskId.TaskId.make("task-x") }))
       assert.deepNestedInclude(forged.body, { "error.code": "invalid_assertion" })
       const other = yield* Effect.provide(
         header,
-        AgentAssertion.layer.pipe(
-          Layer.provide(RunTask.layerFromTaskId(TaskId.TaskId.make("task-x"))),
-          Layer.provide(Registration),
-          Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
-          Layer.provide(NodeSigning.layer)
-        )
+        AgentAssertion.layer(Layer.provideMerge(
+          Layer.scoped(
+            RunTask.RunTask,
+            RunTask.make({ taskId: TaskId.TaskId.make("task-x"), registeredAt: undefined })
+          ),
+          Layer.merge(Agent, Registration)
+        )).pipe(Layer.provide(NodeSigning.layer))
       )
       assert.deepNestedInclude((yield* whoami(other)).body, { "error.code": "task_not_found" })
     }).pipe(Effect.provide(over())))
@@ -123,10 +126,7 @@ describe("AgentAuthentication.middleware", () => {
     HttpRouter.use(AgentAuthentication.middleware)
   )
   const layerRouter = (directory?: Layer.Layer<AgentDirectory.AgentDirectory>) =>
-    AgentAssertion.layer.pipe(
-      Layer.provide(RunTask.layer),
-      Layer.provide(Registration),
-      Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+    Assertion.pipe(
       Layer.provideMerge(HttpServer.serve(router)),
       Layer.provide(AgentAssertionVerifier.layer),
       Layer.provide(directory ?? AgentDirectory.layerMemory),

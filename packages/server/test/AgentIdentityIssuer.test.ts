@@ -124,7 +124,7 @@ describe("a token", () => {
     Effect.gen(function*() {
       const key = yield* AgentKey.generate()
       const { payload } = yield* verify(yield* issue({ privateKey: AgentKey.toPkcs8(key) }))
-      const read = yield* AgentKey.fromPkcs8(Redacted.make(payload.agent_private_key as string))
+      const read = Either.getOrThrow(AgentKey.fromPkcs8(Redacted.make(payload.agent_private_key as string)))
       assert.deepStrictEqual(Redacted.value(read.seed), Redacted.value(key.seed))
     }).pipe(Effect.provide(AgentIdentityIssuer.layer)))
 

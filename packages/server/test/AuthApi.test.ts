@@ -208,11 +208,14 @@ describe("the AuthAPI", () => {
 
       const origin = yield* HttpServer.addressFormattedWith(Effect.succeed)
       const ours = yield* Effect.flatMap(TaskRegistration.TaskRegistration, (_) => _.register(Option.none())).pipe(
-        Effect.provide(Layer.provide(TaskRegistration.layer, NodeHttpClient.layerUndici)),
+        Effect.provide(Layer.provide(
+          TaskRegistration.layer(Layer.succeed(AgentIdentity.AgentIdentity, yield* AgentIdentity.AgentIdentity)),
+          NodeHttpClient.layerUndici
+        )),
         Effect.provide(UrlDerivation.layerCustom({
           authApi: `${origin.replace("0.0.0.0", "127.0.0.1")}/api/accounts`,
           jwksBase: `${origin.replace("0.0.0.0", "127.0.0.1")}/backend-api`,
-          providers: [],
+          providers: ["https://provider.test"],
           loopbackHttp: true
         }))
       )

@@ -257,7 +257,7 @@ describe("headers on the wire", () => {
 
   for (
     const [what, length] of [
-      ["one character more than an assertion may have", AssertionHeader.MAX_TOKEN_LENGTH + 1],
+      ["one character more than an assertion may have", AssertionHeader.maxTokenLength + 1],
       ["15 KiB", 15 * 1024]
     ] as const
   ) {

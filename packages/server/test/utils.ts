@@ -209,14 +209,13 @@ export const whoami = (authorization: string) => request("GET", "/whoami", { hea
 
 /** Our own client of this server's AuthAPI, for this agent. */
 export const layerClient = ({ agentRuntimeId, privateKey }: TestAgent) =>
-  TaskRegistration.layer.pipe(
+  TaskRegistration.layer(AgentIdentity.layer({ agentRuntimeId, privateKey })).pipe(
     Layer.provide([
-      AgentIdentity.layer({ agentRuntimeId, privateKey }),
       Layer.unwrapEffect(Effect.map(origin, (url) =>
         UrlDerivation.layerCustom({
           authApi: `${url}/api/accounts`,
           jwksBase: `${url}/backend-api`,
-          providers: [],
+          providers: ["https://provider.test"],
           loopbackHttp: true
         }))),
       NodeHttpClient.layerUndici

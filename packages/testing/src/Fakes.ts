@@ -2,8 +2,7 @@
  * A stand-in for every service of `@agent-identity/core`: no network, no cryptography, the same answers every time.
  *
  * The signer, tokens, the identity, the URLs and the registration are fakes; the services above them are the real ones over
- * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`. They are `Layer.fresh`: what
- * else is built of the same constants, such as the rest of a real run, is not what they are built of.
+ * these fakes, so that they behave as in production. Swap in one of them, or all with `layer`.
  *
  * @since 0.1.0
  */
@@ -168,8 +167,8 @@ export const layerAgentIdentityJwt: Layer.Layer<AgentIdentityJwt.AgentIdentityJw
   {
     verify: () =>
       Effect.succeed({
-        issuer: AgentIdentityJwt.ISSUER,
-        audience: AgentIdentityJwt.AUDIENCE,
+        issuer: AgentIdentityJwt.chatGptIssuer,
+        audience: AgentIdentityJwt.chatGptAudience,
         issuedAt: 0,
         expiresAt: 253_402_300_799,
         agentRuntimeId: AgentRuntimeId.make(AGENT_RUNTIME_ID),
@@ -255,6 +254,37 @@ export const layerTaskRegistration: Layer.Layer<TaskRegistration.TaskRegistratio
   }))
 
 /**
+ * Registers no task, for this reason: a run over it does not begin.
+ *
+ * @example
+ * import { TaskRegistration } from "@agent-identity/core"
+ * import { Fakes } from "@agent-identity/testing"
+ * import { Effect, Option } from "effect"
+ *
+ * const program = Effect.flatMap(TaskRegistration.TaskRegistration, ({ register }) => register(Option.none()))
+ * const error = await Effect.runPromise(
+ *   Effect.flip(Effect.provide(program, Fakes.layerTaskRegistrationFails("Throttled")))
+ * )
+ * assert.deepStrictEqual([error.reason, error.retryable], ["Throttled", true])
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerTaskRegistrationFails = (
+  reason: TaskRegistration.TaskRegistrationError["reason"]
+): Layer.Layer<TaskRegistration.TaskRegistration> =>
+  Layer.succeed(TaskRegistration.TaskRegistration, {
+    register: () =>
+      new TaskRegistration.TaskRegistrationError({
+        reason,
+        agentRuntimeId: AGENT_RUNTIME_ID,
+        url: "",
+        detail: "a fake",
+        attempts: 1
+      })
+  })
+
+/**
  * Makes every key the agent `AGENT_RUNTIME_ID`.
  *
  * @since 0.1.0
@@ -321,11 +351,8 @@ export const layerAgentProvisioningFails = (
  * @since 0.1.0
  * @category layers
  */
-export const layerRunTask: Layer.Layer<RunTask.RunTask> = Layer.suspend(() =>
-  Layer.fresh(RunTask.layer).pipe(
-    Layer.provide([layerTaskRegistration, layerAgentIdentity]),
-    Layer.orDie
-  )
+export const layerRunTask: Layer.Layer<RunTask.RunTask> = Layer.orDie(
+  RunTask.layer(Layer.merge(layerTaskRegistration, layerAgentIdentity))
 )
 
 /**
@@ -345,10 +372,8 @@ export const layerRunTaskClosed: Layer.Layer<RunTask.RunTask> = Layer.effect(
  * @since 0.1.0
  * @category layers
  */
-export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.fresh(
-  AgentAssertion.layer
-).pipe(
-  Layer.provide([layerRunTask, layerAgentIdentity])
+export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = AgentAssertion.layer(
+  Layer.merge(layerRunTask, layerAgentIdentity)
 )
 
 /**
@@ -357,13 +382,8 @@ export const layerAgentAssertion: Layer.Layer<AgentAssertion.AgentAssertion> = L
  * @since 0.1.0
  * @category layers
  */
-export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.fresh(
-  AgentAssertion.layer
-).pipe(
-  Layer.provide(layerRunTask),
-  Layer.provide(layerAgentIdentityWith({})),
-  Layer.provide(layerSigningFails),
-  Layer.orDie
+export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion> = Layer.orDie(
+  AgentAssertion.layer(Layer.merge(layerRunTask, Layer.provide(layerAgentIdentityWith({}), layerSigningFails)))
 )
 
 /**
@@ -372,8 +392,8 @@ export const layerAgentAssertionFails: Layer.Layer<AgentAssertion.AgentAssertion
  * @since 0.1.0
  * @category layers
  */
-export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = Layer.fresh(RunAuth.layer).pipe(
-  Layer.provide([layerAgentAssertion, layerAgentIdentity, layerRunTask])
+export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = RunAuth.layer(
+  Layer.merge(layerAgentAssertion, layerRunTask)
 )
 
 /**
@@ -385,7 +405,9 @@ export const layerRunAuth: Layer.Layer<RunAuth.RunAuth> = Layer.fresh(RunAuth.la
 export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> =>
   Layer.succeed(
     RunAuth.RunAuth,
-    RunAuth.make({ _tag: "Bearer", token: Redacted.make(token), account: undefined, reason: "a fake" })
+    RunAuth.makeWithoutTask(
+      Effect.succeed({ _tag: "Bearer", token: Redacted.make(token), account: undefined, reason: "a fake" })
+    )
   )
 
 /**
@@ -394,13 +416,14 @@ export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> 
  * @since 0.1.0
  * @category layers
  */
-export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Layer.fresh(ProviderAuth.layer).pipe(
-  Layer.provide([layerRunAuth, layerUrlDerivation])
+export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Layer.provide(
+  ProviderAuth.layer(layerRunAuth),
+  layerUrlDerivation
 )
 
 /**
  * All of them, over one fake registration and one run. It has no `HttpClient`: the app's own, or a stub, is signed by
- * `ProviderAuth.layerHttpClient` over this.
+ * `ProviderAuth.layerHttpClient` over `layerProviderAuth`.
  *
  * @example
  * import { RunAuth } from "@agent-identity/core"
@@ -432,26 +455,21 @@ export const layer: Layer.Layer<
   | AgentAssertion.AgentAssertion
   | RunAuth.RunAuth
   | ProviderAuth.ProviderAuth
-> = Layer.fresh(
-  ProviderAuth.layer.pipe(
-    Layer.provideMerge(RunAuth.layer),
-    Layer.provideMerge(AgentAssertion.layer),
-    Layer.provideMerge(RunTask.layer)
-  )
-).pipe(
-  Layer.provideMerge(Layer.mergeAll(
-    layerAgentIdentity,
-    layerUrlDerivation,
-    layerAgentRegistration,
-    layerCredentialStore,
-    layerChatGptLogin,
-    layerAgentProvisioning,
-    layerTaskRegistration,
-    layerSigning,
-    layerJwks,
-    layerAgentIdentityJwt
-  )),
-  Layer.orDie
+> = Layer.mergeAll(
+  layerProviderAuth,
+  layerRunAuth,
+  layerAgentAssertion,
+  layerRunTask,
+  layerTaskRegistration,
+  layerAgentIdentity,
+  layerUrlDerivation,
+  layerAgentRegistration,
+  layerCredentialStore,
+  layerChatGptLogin,
+  layerAgentProvisioning,
+  layerSigning,
+  layerJwks,
+  layerAgentIdentityJwt
 )
 
 const equals = (left: Uint8Array, right: Uint8Array): boolean =>

@@ -117,7 +117,7 @@ export const BEARER = "chatgpt-token"
  *   assert.deepStrictEqual((yield* requests).length, 2)
  * })
  *
- * const Agent = Layer.provideMerge(TaskRegistration.layer, RegisteredAgent.layer({ agentRuntimeId: "agent-123" }))
+ * const Agent = TaskRegistration.layer(RegisteredAgent.layer({ agentRuntimeId: "agent-123" }))
  * const Server = Layer.provideMerge(ScriptedAuthApi.layer, Layer.merge(Signing.layer, NodeHttpClient.layer))
  * await Effect.runPromise(Effect.provide(program, Layer.provideMerge(Agent, Server)))
  *

@@ -24,7 +24,11 @@ const register = Effect.flatMap(
 for (const [name, server] of servers) {
   const over = <E>(
     identity: Layer.Layer<AgentIdentity.AgentIdentity, E, Layer.Layer.Success<typeof RegisteredServer>>
-  ) => TaskRegistration.layer.pipe(Layer.provide(identity), Layer.provideMerge(RegisteredServer))
+  ) =>
+    Layer.provideMerge(
+      TaskRegistration.layer<E, Layer.Layer.Success<typeof RegisteredServer>>(identity),
+      RegisteredServer
+    )
   const RegisteredServer = Layer.provideMerge(server, NodeSigning.layer)
 
   describe(name, () => {

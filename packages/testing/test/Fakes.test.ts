@@ -38,8 +38,7 @@ type Services =
 
 /** The services as an app has them, over the native signing layer and a server. */
 const real = (server: typeof SocketlessAuthApi.layer) =>
-  Run.layer.pipe(
-    Layer.provideMerge(RegisteredAgent.layer({ agentRuntimeId: "agent-real" })),
+  Run.layer(RegisteredAgent.layer({ agentRuntimeId: "agent-real" })).pipe(
     Layer.provideMerge(server),
     Layer.provideMerge(NodeSigning.layer)
   )
@@ -58,12 +57,12 @@ for (const [name, layer] of layers) {
     it.effect("has one task, until it is renewed", () =>
       Effect.gen(function*() {
         const run = yield* RunTask.RunTask
-        const first = yield* run.current()
-        assert.deepStrictEqual(run.current(), Either.right(first))
+        const first = yield* run.current
+        assert.deepStrictEqual(yield* run.current, first)
         const second = yield* run.renew(first)
         assert.notStrictEqual(second, first)
         assert.strictEqual(yield* run.renew(first), second)
-        assert.deepStrictEqual(run.current(), Either.right(second))
+        assert.deepStrictEqual(yield* run.current, second)
       }).pipe(Effect.provide(layer)))
 
     it.effect("registers a task of its own at every call", () =>
@@ -79,8 +78,10 @@ for (const [name, layer] of layers) {
         const { current } = yield* AgentAssertion.AgentAssertion
         const assertion = yield* current
         assert.strictEqual(assertion.agentRuntimeId, agentRuntimeId)
-        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current())
-        const { signature, taskId, timestamp } = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+        assert.strictEqual(assertion.taskId, yield* (yield* RunTask.RunTask).current)
+        const { signature, taskId, timestamp } = Either.getOrThrow(
+          AssertionHeader.decode(Redacted.value(assertion.header))
+        )
         const verifier = yield* Effect.flatMap(Signing.Signing, (_) => _.importPublicKey(signer.publicKey))
         const payload = SignedPayload.assertion("v1", agentRuntimeId, taskId, timestamp)
         assert.isTrue(yield* verifier.verify(payload, signature))
@@ -169,6 +170,22 @@ describe("the fakes", () => {
       assert.deepStrictEqual(yield* calls, [Option.none(), Option.none()])
     }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
 
+  it.effect("registers no task for the reason that is asked for, at the start of a run and at a renewal", () =>
+    Effect.gen(function*() {
+      for (const reason of ["Throttled", "AgentDeleted"] as const) {
+        const { register } = yield* Effect.provide(
+          TaskRegistration.TaskRegistration,
+          Fakes.layerTaskRegistrationFails(reason)
+        )
+        for (const stale of [Option.none(), Option.some(TaskId.TaskId.make("task-1"))]) {
+          const error = yield* Effect.flip(register(stale))
+          assert.deepStrictEqual([error._tag, error.reason], ["TaskRegistrationError", reason])
+          assert.strictEqual(error.retryable, reason === "Throttled")
+          assert.strictEqual(error.message, "No task for agent \"agent-fake\": a fake")
+        }
+      }
+    }))
+
   it.effect("fail where they are made to: no signature, a closed run, another bearer", () =>
     Effect.gen(function*() {
       const current = Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
@@ -177,7 +194,7 @@ describe("the fakes", () => {
         "SigningFailed"
       )
       const closed = yield* Effect.provide(RunTask.RunTask, Fakes.layerRunTaskClosed)
-      assert.isTrue(Either.isLeft(closed.current()))
+      assert.strictEqual((yield* Effect.flip(closed.current)).reason, "Closed")
       const credential = yield* Effect.provide(
         Effect.flatMap(RunAuth.RunAuth, (_) => _.current),
         Fakes.layerRunAuthBearer("token-1")
@@ -188,7 +205,7 @@ describe("the fakes", () => {
   it.effect("take every token for the fake agent's, or none", () =>
     Effect.gen(function*() {
       const token = Redacted.make("any")
-      const Identity = AgentIdentityJwt.layerJwt(token).pipe(Layer.provide(Fakes.layerSigning))
+      const Identity = AgentIdentityJwt.layerIdentity(token).pipe(Layer.provide(Fakes.layerSigning))
       const identity = yield* Effect.provide(
         AgentIdentity.AgentIdentity,
         Layer.provide(Identity, Fakes.layerAgentIdentityJwt)
@@ -197,10 +214,7 @@ describe("the fakes", () => {
       assert.strictEqual(identity.account?.id, "account-fake")
       const refused = Layer.provide(Identity, Fakes.layerAgentIdentityJwtFails("Expired"))
       assert.propertyVal(yield* Effect.flip(Effect.provide(AgentIdentity.AgentIdentity, refused)), "reason", "Expired")
-      const unknown = Identity.pipe(
-        Layer.provide(AgentIdentityJwt.layer),
-        Layer.provide(Fakes.layerJwks)
-      )
+      const unknown = Layer.provide(Identity, AgentIdentityJwt.layer(Fakes.layerJwks))
       assert.propertyVal(
         yield* Effect.flip(Effect.provide(AgentIdentity.AgentIdentity, unknown)),
         "reason",

@@ -38,11 +38,16 @@ export const layerIdentity = (signing: Layer.Layer<Signing.Signing>): Layer.Laye
 export const layerRun = (
   signing: Layer.Layer<Signing.Signing>
 ): Layer.Layer<AgentAssertion.AgentAssertion | AgentIdentity.AgentIdentity | RunTask.RunTask> =>
-  Layer.fresh(AgentAssertion.layer.pipe(
-    Layer.provideMerge(RunTask.layerFromTaskId(taskId)),
-    Layer.provide(Fakes.layerTaskRegistration),
-    Layer.provideMerge(layerIdentity(signing))
-  ))
+  Layer.suspend(() => {
+    const agent = Layer.provideMerge(
+      Layer.provide(
+        Layer.scoped(RunTask.RunTask, RunTask.make({ taskId, registeredAt: undefined })),
+        Fakes.layerTaskRegistration
+      ),
+      layerIdentity(signing)
+    )
+    return Layer.merge(AgentAssertion.layer(agent), agent)
+  })
 
 /** A second later at every look, so that every header has to be signed. As cheap as a clock can be. */
 export const makeMovingClock = (): Clock.Clock => {

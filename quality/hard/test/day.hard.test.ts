@@ -216,7 +216,7 @@ const Tokens = Layer.effect(
 )
 
 const World = Tokens.pipe(
-  Layer.provideMerge(Jwks.layer),
+  Layer.provideMerge(Jwks.layer(Fakes.layerUrlDerivation)),
   Layer.provideMerge(Network),
   Layer.provideMerge(Backend),
   Layer.provideMerge(Layer.mergeAll(
@@ -328,9 +328,8 @@ const startRun = (agent: Agent) =>
       wrong: []
     }
     const scope = yield* Scope.make()
-    const context = yield* Run.layerWithRegistration.pipe(
-      Layer.provideMerge(checkedRegistration(flights)),
-      Layer.provide(AgentIdentityJwt.layerJwt(token)),
+    const registration = checkedRegistration(flights)
+    const context = yield* Run.layerWith(AgentIdentityJwt.layerIdentity(token), { registration }).pipe(
       Layer.buildWithScope(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )

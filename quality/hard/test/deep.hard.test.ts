@@ -79,7 +79,7 @@ describe("JSON that is nested too deep", () => {
         const find = (layer: Layer.Layer<Jwks.Jwks, Jwks.JwksError | { readonly _tag: "ConfigError" }>) =>
           Effect.either(Effect.provide(Effect.flatMap(Jwks.Jwks, (_) => _.find("a")), layer))
         for (const json of [deep, `{"keys":${deep}}`, `{"keys":[${deep}]}`, `{"keys":[{"kid":${deep}}]}`]) {
-          const remote = Jwks.layer.pipe(Layer.provide([answering(200, json), Fakes.layerUrlDerivation]))
+          const remote = Layer.provide(Jwks.layer(Fakes.layerUrlDerivation), answering(200, json))
           for (const layer of [remote, Jwks.layerConfig(Config.succeed(json))]) {
             const found = yield* find(layer as never)
             if (Either.isRight(found)) assert.lengthOf(found.right, 0)
@@ -95,7 +95,7 @@ describe("JSON that is nested too deep", () => {
             const Client = Layer.merge(answering(status, json), Fakes.layerUrlDerivation)
             const task = yield* Effect.flatMap(TaskRegistration.TaskRegistration, (_) => _.register(Option.none()))
               .pipe(
-                Effect.provide(Layer.provide(TaskRegistration.layer, [Client, Fakes.layerAgentIdentity])),
+                Effect.provide(Layer.provide(TaskRegistration.layer(Fakes.layerAgentIdentity), Client)),
                 Effect.flip
               )
             const agent = yield* Effect.flatMap(AgentRegistration.AgentRegistration, (_) =>
@@ -104,7 +104,7 @@ describe("JSON that is nested too deep", () => {
                 publicKey: new Uint8Array(32),
                 billOfMaterials: { agentVersion: "1", agentHarnessId: "a", runningLocation: "b" }
               })).pipe(
-                Effect.provide(Layer.provide(AgentRegistration.layer, Client)),
+                Effect.provide(Layer.provide(AgentRegistration.layer(Fakes.layerUrlDerivation), Client)),
                 Effect.flip
               )
             for (const error of [task, agent]) {

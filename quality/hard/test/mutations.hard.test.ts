@@ -3,7 +3,6 @@
  * accepted that an independent strict oracle refuses. `HARD_SEED` and `HARD_CASES` make other and more of them.
  */
 import {
-  AgentAssertion,
   AgentIdentity,
   AgentIdentityJwt,
   AgentKey,
@@ -12,8 +11,7 @@ import {
   Jwks,
   Provider,
   ProviderAuth,
-  RunAuth,
-  RunTask,
+  Run,
   Signing,
   TaskRegistration,
   UrlDerivation
@@ -393,9 +391,9 @@ describe("tokens", async () => {
   }))
   const trusted = issuers.slice(0, 2)
   const keys = trusted.map(({ kid, publicKey }) => ({ ...publicKey.export({ format: "jwk" }), kid }))
-  const runtime = ManagedRuntime.make(AgentIdentityJwt.layer.pipe(
-    Layer.provide(Jwks.layerStatic({ keys })),
-    Layer.provideMerge(Still)
+  const runtime = ManagedRuntime.make(Layer.provideMerge(
+    AgentIdentityJwt.layer(Jwks.layerStatic({ keys })),
+    Still
   ))
 
   const claims = {
@@ -623,15 +621,15 @@ describe("task answers", () => {
     )
   )
   const waits = makeWaits()
-  const runtime = ManagedRuntime.make(TaskRegistration.layer.pipe(
-    Layer.provide([
-      AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seed)) }),
-      Fakes.layerUrlDerivation,
-      Stub
-    ]),
-    Layer.provide(NodeSigning.layer),
-    Layer.provideMerge(Layer.mergeAll(Layer.setClock(waits.clock), Logger.remove(Logger.defaultLogger)))
-  ))
+  const runtime = ManagedRuntime.make(
+    TaskRegistration.layer(
+      AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seed)) })
+    ).pipe(
+      Layer.provide([Fakes.layerUrlDerivation, Stub]),
+      Layer.provide(NodeSigning.layer),
+      Layer.provideMerge(Layer.mergeAll(Layer.setClock(waits.clock), Logger.remove(Logger.defaultLogger)))
+    )
+  )
 
   /** None where the form of a `Retry-After` leaves it open. */
   const expected = (answers: typeof script, now: number): Option.Option<string | undefined> => {
@@ -731,7 +729,7 @@ describe("URLs", () => {
     accepted: [5, 50],
     run: (random) => {
       const raw = mutated(random, random.pick([...KNOWN.keys()]))
-      const ours = ofEither(Environment.fromChatGptBase(raw))
+      const ours = ofEither(Environment.make({ chatGptBase: raw }))
       const base = Oracle.base(raw)
       const key = base?.scheme === "https" && (base.port === "" || Number(base.port) === 443)
         ? `https://${base.host}${base.path}`
@@ -739,7 +737,7 @@ describe("URLs", () => {
       const host = KNOWN.get(key)
       return agree(
         raw,
-        ours && [ours.authApi.href, ours.jwks.href, ...ours.providers.map((provider) => provider.href)],
+        ours && [ours.authApi.href, ours.jwks?.href, ...ours.providers.map((provider) => provider.href)],
         host === undefined ? undefined : [
           authApiOf(host),
           key + (key.includes("/backend-api") ? "/wham" : "") + "/agent-identities/jwks",
@@ -760,10 +758,9 @@ describe("URLs", () => {
         random,
         random.pick(["https://provider.test/api", "http://127.0.0.1:8787/api/accounts", "http://[::1]:1/x/y"])
       )
-      const ours = ofEither(Environment.custom({
+      const ours = ofEither(Environment.make({
         authApi: raw,
-        jwksBase: "https://keys.test",
-        providers: [],
+        providers: ["https://models.test"],
         loopbackHttp: random.oneIn(2)
       }))
       const base = Oracle.base(raw)
@@ -824,18 +821,10 @@ describe("URLs", () => {
   )
   const runtime = ManagedRuntime.make(
     Layer.mergeAll(
-      Layer.provide(
-        ProviderAuth.layer,
-        RunAuth.layer.pipe(
-          Layer.provide(AgentAssertion.layer),
-          Layer.provide(RunTask.layerFromTaskId("task-1" as never)),
-          Layer.provide([
-            AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seedOf(1))) }),
-            Fakes.layerTaskRegistration
-          ]),
-          Layer.provide(NodeSigning.layer)
-        )
-      ),
+      Run.layerWith(
+        AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: Redacted.make(pkcs8Of(seedOf(1))) }),
+        { registration: Fakes.layerTaskRegistration, taskId: "task-1" as never }
+      ).pipe(Layer.provide([NodeSigning.layer, Stub])),
       Stub
     ).pipe(Layer.provideMerge(Layer.orDie(Urls)), Layer.provideMerge(Still))
   )

@@ -9,10 +9,9 @@
 import * as Either from "effect/Either"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import type { AgentRuntimeId } from "./AgentRuntimeId.ts"
+import * as AgentRuntimeId from "./AgentRuntimeId.ts"
 import * as Base64 from "./base64.ts"
-import * as Ids from "./ids.ts"
-import type { TaskId } from "./TaskId.ts"
+import * as TaskId from "./TaskId.ts"
 import * as Text from "./text.ts"
 import * as Timestamp from "./Timestamp.ts"
 
@@ -23,7 +22,7 @@ import * as Timestamp from "./Timestamp.ts"
  * @since 0.1.0
  * @category constants
  */
-export const MAX_TOKEN_LENGTH = 12 * 1024
+export const maxTokenLength = 12 * 1024
 
 /**
  * Why a header is none of ours. It names the part that is wrong and never quotes it.
@@ -51,8 +50,8 @@ export class AssertionHeaderError extends Schema.TaggedError<AssertionHeaderErro
  * @category models
  */
 export interface Assertion {
-  readonly agentRuntimeId: AgentRuntimeId
-  readonly taskId: TaskId
+  readonly agentRuntimeId: AgentRuntimeId.AgentRuntimeId
+  readonly taskId: TaskId.TaskId
   readonly timestamp: string
   readonly signature: Uint8Array
 }
@@ -107,7 +106,7 @@ export const encode = (assertion: Assertion): string => {
 export const decode = (header: string): Either.Either<Assertion, AssertionHeaderError> => {
   const [scheme, token] = [header.slice(0, 15), header.slice(15)]
   if (scheme.toLowerCase() !== "agentassertion ") return refuse("Scheme")
-  if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) return refuse("Length")
+  if (token.length === 0 || token.length > maxTokenLength) return refuse("Length")
   const bytes = Base64.decodeUrl(token)
   if (bytes === undefined) return refuse("Base64")
   const json = Text.fromUtf8(bytes)
@@ -122,15 +121,15 @@ export const decode = (header: string): Either.Either<Assertion, AssertionHeader
   ) return refuse("Members")
   // Writing it again finds white space, other escapes and repeated members.
   if (JSON.stringify(members) !== json) return refuse("Json")
-  if (Ids.brokenAgentRuntimeId(agentRuntimeId) !== undefined || Ids.brokenTaskId(taskId) !== undefined) {
+  if (AgentRuntimeId.brokenRule(agentRuntimeId) !== undefined || TaskId.brokenRule(taskId) !== undefined) {
     return refuse("Id")
   }
   const signature = Base64.decode(signatureText)
   if (signature?.length !== 64) return refuse("Signature")
   if (Timestamp.parse(timestamp) === undefined) return refuse("Timestamp")
   return Either.right({
-    agentRuntimeId: agentRuntimeId as AgentRuntimeId,
-    taskId: taskId as TaskId,
+    agentRuntimeId: agentRuntimeId as AgentRuntimeId.AgentRuntimeId,
+    taskId: taskId as TaskId.TaskId,
     timestamp,
     signature
   })
@@ -138,7 +137,7 @@ export const decode = (header: string): Either.Either<Assertion, AssertionHeader
 
 const explanations: Record<AssertionHeaderError["reason"], string> = {
   Scheme: "its scheme is not AgentAssertion followed by one space",
-  Length: `its token is empty or longer than ${MAX_TOKEN_LENGTH} characters`,
+  Length: `its token is empty or longer than ${maxTokenLength} characters`,
   Base64: "its token is not base64url without padding",
   Json: "its token does not hold compact JSON with an object in it",
   Members: "its JSON does not have exactly the texts agent_runtime_id, signature, task_id and timestamp",

@@ -6,16 +6,8 @@
 import * as Predicate from "effect/Predicate"
 
 /**
- * The codes of a 401 that ask for a new task. All clients of this protocol that renew tasks look for these three
- * (sub2api, codex2api, Codex-Manager).
- *
- * @since 0.1.0
- * @category constants
- */
-export const TASK_INVALID: ReadonlyArray<string> = ["invalid_task_id", "task_not_found", "task_expired"]
-
-/**
- * Whether the JSON of a 401 says that the task is no more: `error.code`, `code` or `error` is one of `TASK_INVALID`.
+ * Whether the JSON of a 401 says that the task is no more: `error.code`, `code` or `error` is `invalid_task_id`,
+ * `task_not_found` or `task_expired`.
  *
  * @example
  * import { Refusal } from "@agent-identity/core"
@@ -28,7 +20,10 @@ export const TASK_INVALID: ReadonlyArray<string> = ["invalid_task_id", "task_not
  */
 export const isTaskInvalid = (json: unknown): boolean =>
   Predicate.isRecord(json) &&
-  [member(json.error, "code"), json.code, json.error].some((code) => TASK_INVALID.some((_) => _ === code))
+  [member(json.error, "code"), json.code, json.error].some((code) => taskInvalid.some((_) => _ === code))
+
+/** All clients of this protocol that renew tasks look for these three (sub2api, codex2api, Codex-Manager). */
+const taskInvalid: ReadonlyArray<string> = ["invalid_task_id", "task_not_found", "task_expired"]
 
 /**
  * Whether the JSON of a 403 says that the agent itself is no more. OpenAI's service has one code for every state of an

@@ -37,23 +37,7 @@ export class SealedBoxError extends Schema.TaggedError<SealedBoxError>("@agent-i
 /**
  * Opens a box that was sealed for the public key of this 32-byte Ed25519 seed. What was sealed is 48 bytes shorter.
  *
- * @example
- * import { AgentKey, SealedBox, Signing } from "@agent-identity/core"
- * import { Effect, Redacted } from "effect"
- *
- * const program = Effect.gen(function*() {
- *   const { importPrivateKey } = yield* Signing.Signing
- *   const key = yield* AgentKey.generate()
- *   const { publicKey } = yield* importPrivateKey(key)
- *   const sealed = yield* SealedBox.seal(publicKey, new TextEncoder().encode("task-1"))
- *   const opened = yield* SealedBox.open(Redacted.value(key.seed), sealed)
- *   assert.deepStrictEqual(new TextDecoder().decode(opened), "task-1")
- * })
- *
- * await Effect.runPromise(Effect.provide(program, Signing.layer))
- *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const open = (seed: Uint8Array, sealed: Uint8Array): Effect.Effect<Uint8Array, SealedBoxError> =>
   Effect.flatMap(Noble.sealing, ([{ ed25519, x25519 }, salsa, { blake2b }]) =>

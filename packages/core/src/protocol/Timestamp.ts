@@ -5,35 +5,29 @@
  */
 
 /** 0000-01-01T00:00:00Z */
-const FIRST = -62_167_219_200_000
+const first = -62_167_219_200_000
 /** 9999-12-31T23:59:59.999Z */
-const LAST = 253_402_300_799_999
+const last = 253_402_300_799_999
 
 /**
  * The second in which `millis` (since the Unix epoch) lies, as text; undefined outside the years 0000 to 9999, where
  * the form has no fixed length.
  *
- * @example
- * import { Timestamp } from "@agent-identity/core"
- *
- * assert.deepStrictEqual(Timestamp.format(1_776_902_400_999), "2026-04-23T00:00:00Z")
- *
- * @since 0.1.0
- * @category encoding
+ * @internal
  */
 export const format = (millis: number): string | undefined => {
-  if (!(millis >= FIRST && millis <= LAST)) return undefined
-  const day = Math.floor(millis / DAY)
+  if (!(millis >= first && millis <= last)) return undefined
+  const day = Math.floor(millis / dayMillis)
   // The date is the same all day long.
-  if (day !== today.day) today = { day, date: new Date(day * DAY).toISOString().slice(0, 11) }
-  const second = Math.floor((millis - day * DAY) / 1000)
-  return `${today.date}${TWO_DIGITS[Math.floor(second / 3600)]}:${TWO_DIGITS[Math.floor(second / 60) % 60]}:${
-    TWO_DIGITS[second % 60]
+  if (day !== today.day) today = { day, date: new Date(day * dayMillis).toISOString().slice(0, 11) }
+  const second = Math.floor((millis - day * dayMillis) / 1000)
+  return `${today.date}${twoDigits[Math.floor(second / 3600)]}:${twoDigits[Math.floor(second / 60) % 60]}:${
+    twoDigits[second % 60]
   }Z`
 }
 
-const DAY = 86_400_000
-const TWO_DIGITS = Array.from({ length: 60 }, (_, index) => String(index).padStart(2, "0"))
+const dayMillis = 86_400_000
+const twoDigits = Array.from({ length: 60 }, (_, index) => String(index).padStart(2, "0"))
 let today = { day: 0, date: "1970-01-01T" }
 
 /**
@@ -54,7 +48,7 @@ export const parse = (text: string): number | undefined => {
   if (!text.startsWith(today.date)) return parseAnyDay(text)
   const [hours, minutes, seconds] = [Number(text.slice(11, 13)), Number(text.slice(14, 16)), Number(text.slice(17, 19))]
   return hours < 24 && minutes < 60 && seconds < 60
-    ? today.day * DAY + ((hours * 60 + minutes) * 60 + seconds) * 1000
+    ? today.day * dayMillis + ((hours * 60 + minutes) * 60 + seconds) * 1000
     : undefined
 }
 

@@ -6,7 +6,8 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
-import * as Environment from "../protocol/Environment.ts"
+import type * as Environment from "../protocol/Environment.ts"
+import * as Party from "../protocol/Party.ts"
 
 /**
  * A provider, of which the members decide that decide in the reference client's configuration too (openai/codex,
@@ -56,7 +57,7 @@ export type Resolution =
  * import { Environment, Provider } from "@agent-identity/core"
  * import { Either } from "effect"
  *
- * const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com/backend-api"))
+ * const environment = Either.getOrThrow(Environment.make({}))
  * const ollama = { name: "ollama", baseUrl: "http://localhost:11434/v1" }
  * const chatGpt = { name: "chatgpt", baseUrl: "https://chatgpt.com/backend-api/codex", requiresFirstPartyAuth: true }
  *
@@ -77,7 +78,7 @@ export const resolve = (provider: Provider, environment: Environment.Environment
   if (requiresFirstPartyAuth !== true) {
     return none("has no credential of its own, and does not ask for the run's identity")
   }
-  return Environment.isFirstParty(environment, new URL(baseUrl))
+  return Party.classifier(environment)(new URL(baseUrl)) === "FirstParty"
     ? { _tag: "RunAuth" }
     : none("asks for the run's identity, but its base URL is not first party")
 }

@@ -18,9 +18,10 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as Environment from "../protocol/Environment.ts"
+import * as Party from "../protocol/Party.ts"
 import * as Refusal from "../protocol/Refusal.ts"
 import type { TaskId } from "../protocol/TaskId.ts"
+import type * as AgentIdentity from "../run/AgentIdentity.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import { RunTaskError } from "../run/RunTask.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
@@ -136,7 +137,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
           // Where the base is no URL nothing is the provider's.
           const providers = URL.canParse(provider.baseUrl) ? [new URL(provider.baseUrl)] : []
           const environment = { ...urls.environment, providers, bearerOnly: [] }
-          const classify = Environment.classifier(environment)
+          const classify = Party.classifier(environment)
           return authorizeWith(
             client,
             resolution._tag === "RunAuth"
@@ -152,7 +153,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
       headers: (given) => {
         const request = HttpClientRequest.updateUrl(given, (url) => url.replace(/^\s*ws(?=s?:)/i, "http"))
         return Effect.map(decide(request), (credential) => ({
-          headers: Redacted.make(SignedRequest.headersOf(credential)),
+          headers: Redacted.make({ ...SignedRequest.headersOf(credential) }),
           sent: RunAuth.sent(credential)
         }))
       }
@@ -167,7 +168,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
  * import { ProviderAuth } from "@agent-identity/core"
  * import { Fakes } from "@agent-identity/testing"
  * import { HttpClient, HttpClientResponse } from "@effect/platform"
- * import { Effect, Option } from "effect"
+ * import { Effect, Layer, Option } from "effect"
  *
  * const plain = HttpClient.make((request) => Effect.succeed(HttpClientResponse.fromWeb(request, new Response())))
  *
@@ -179,15 +180,32 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
  *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(foreign))._tag, "None")
  * })
  *
- * await Effect.runPromise(Effect.provide(program, Fakes.layer))
+ * const Auth = ProviderAuth.layer(Fakes.layerRunAuth).pipe(Layer.provide(Fakes.layerUrlDerivation))
+ * await Effect.runPromise(Effect.provide(program, Auth))
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDerivation.UrlDerivation> = Layer.effect(
-  ProviderAuth,
-  make
-)
+export const layer = <E, R>(
+  over: Layer.Layer<RunAuth.RunAuth, E, R> & AgentIdentity.Closed<R>
+): Layer.Layer<ProviderAuth, E, R | UrlDerivation.UrlDerivation> =>
+  Layer.provide(Layer.effect(ProviderAuth, make), over)
+
+/** @internal */
+export const makeHttpClient = Effect.gen(function*() {
+  const { authorize } = yield* ProviderAuth
+  const client = authorize(yield* HttpClient.HttpClient)
+  return HttpClient.makeWith<HttpClientError.HttpClientError, never, HttpClientError.HttpClientError, never>(
+    Effect.flatMap((request) =>
+      Effect.catchTag(
+        client.execute(request),
+        "ProviderAuthError",
+        (cause) => new HttpClientError.RequestError({ request, reason: "Encode", cause, description: cause.message })
+      )
+    ),
+    Effect.succeed
+  )
+})
 
 /**
  * Puts the signing client in the place of the app's `HttpClient`, for code that knows nothing of us. There a
@@ -209,7 +227,7 @@ export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDeriva
  *     Effect.succeed(HttpClientResponse.fromWeb(request, new Response(request.headers.authorization)))
  *   )
  * )
- * const Signing = ProviderAuth.layerHttpClient.pipe(Layer.provide([Plain, Fakes.layer]))
+ * const Signing = ProviderAuth.layerHttpClient(Fakes.layerProviderAuth).pipe(Layer.provide(Plain))
  *
  * const program = Effect.flatMap(HttpClient.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.text)
  * assert.match(await Effect.runPromise(Effect.provide(program, Signing)), /^AgentAssertion /)
@@ -217,25 +235,10 @@ export const layer: Layer.Layer<ProviderAuth, never, RunAuth.RunAuth | UrlDeriva
  * @since 0.1.0
  * @category layers
  */
-export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, ProviderAuth | HttpClient.HttpClient> = Layer
-  .effect(
-    HttpClient.HttpClient,
-    Effect.gen(function*() {
-      const { authorize } = yield* ProviderAuth
-      const client = authorize(yield* HttpClient.HttpClient)
-      return HttpClient.makeWith<HttpClientError.HttpClientError, never, HttpClientError.HttpClientError, never>(
-        Effect.flatMap((request) =>
-          Effect.catchTag(
-            client.execute(request),
-            "ProviderAuthError",
-            (cause) =>
-              new HttpClientError.RequestError({ request, reason: "Encode", cause, description: cause.message })
-          )
-        ),
-        Effect.succeed
-      )
-    })
-  )
+export const layerHttpClient = <E, R>(
+  over: Layer.Layer<ProviderAuth, E, R> & AgentIdentity.Closed<R>
+): Layer.Layer<HttpClient.HttpClient, E, R | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(HttpClient.HttpClient, makeHttpClient), over)
 
 /**
  * What the request of this response was sent with, or why with nothing; none for a response of another client.
@@ -248,7 +251,7 @@ export const sentWith = (response: HttpClientResponse.HttpClientResponse): Optio
 
 /** Whose credential goes where, and what is done about a task that a server has refused. */
 interface Policy {
-  readonly classify: (url: URL) => Environment.Party
+  readonly classify: (url: URL) => Party.Party
   readonly credential: Effect.Effect<RunAuth.Credential, RunTaskError | { readonly detail: string }>
   readonly recover: RunAuth.Service["recover"]
   readonly agentDeleted: RunAuth.Service["agentDeleted"]
@@ -289,7 +292,7 @@ const decideBy = (policy: Policy): Decide => {
 /** Where a request leads. */
 interface Place {
   readonly url: URL | undefined
-  readonly party: Environment.Party
+  readonly party: Party.Party
 }
 
 const MAX_PLACES = 64
@@ -298,7 +301,7 @@ const MAX_PLACES = 64
 interface Target {
   readonly request: HttpClientRequest.HttpClientRequest
   readonly url: URL
-  readonly party: Environment.Party
+  readonly party: Party.Party
 }
 
 /** `refused` is the task that the request was sent with before, if it is sent once more. */

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as AgentIdentity from "../run/AgentIdentity.ts"
 import * as Http from "../run/http.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import * as CallerResponse from "./callerResponse.ts"
@@ -34,9 +35,11 @@ export type Outcome<E> =
   | { readonly _tag: "Redirected"; readonly signed: Signed; readonly to: HttpClientRequest.HttpClientRequest }
 
 /** What one attempt was signed with. `request` is as the client's hooks had left it, without the credential. @internal */
-export interface Signed extends Parts {
+export interface Signed {
   readonly request: HttpClientRequest.HttpClientRequest
-  readonly credential: RunAuth.Assertion | RunAuth.Bearer
+  readonly credential: Exclude<RunAuth.Credential, RunAuth.None>
+  readonly headers: Headers.Headers
+  readonly sent: RunAuth.Sent
 }
 
 /**
@@ -63,12 +66,14 @@ export const send = <E, R, E2>(
         },
         onSuccess: (credential) => {
           refusal = Option.none()
-          const { annotations, headers, sent } = partsOf(credential)
+          const sent = RunAuth.sent(credential)
+          const annotations = () => HashMap.fromIterable(Object.entries(RunAuth.attributes(sent)))
           if (credential._tag === "None") {
             unsigned = sent
             return replace(finished, { annotations })
           }
-          attempts.push({ request: finished, credential, annotations, headers, sent })
+          const headers = headersOf(credential)
+          attempts.push({ request: finished, credential, headers, sent })
           return replace(HttpClientRequest.setHeaders(finished, headers), {
             requestInit: Http.noRedirects,
             redactedNames: Http.redactedNames,
@@ -166,29 +171,6 @@ const cleanCause = <E>(cause: Cause.Cause<E>, attempts: ReadonlyArray<Signed>): 
   })
 }
 
-/** What is made of a credential. One of a run is sent with many requests. */
-interface Parts {
-  readonly sent: RunAuth.Sent
-  readonly headers: Headers.Headers
-  readonly annotations: HashMap.HashMap<string, unknown>
-}
-
-const partsOf = (credential: RunAuth.Credential): Parts => {
-  let parts = partsByCredential.get(credential)
-  if (parts === undefined) {
-    const sent = RunAuth.sent(credential)
-    parts = {
-      sent,
-      headers: Headers.fromInput(headersOf(credential)),
-      annotations: HashMap.fromIterable(Object.entries(RunAuth.attributes(sent)))
-    }
-    partsByCredential.set(credential, parts)
-  }
-  return parts
-}
-
-const partsByCredential = new WeakMap<RunAuth.Credential, Parts>()
-
 /** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. @internal */
 export const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined => {
   if (!URL.canParse(request.url)) return undefined
@@ -197,17 +179,15 @@ export const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | un
 }
 
 /** @internal */
-export const headersOf = (credential: RunAuth.Credential): Readonly<Record<string, string>> => {
-  if (credential._tag === "None") return {}
-  const { account } = credential
-  return {
-    authorization: credential._tag === "Assertion"
-      ? Redacted.value(credential.header)
-      : `Bearer ${Redacted.value(credential.token)}`,
-    ...(account === undefined ? undefined : { "chatgpt-account-id": account.id }),
-    ...(account?.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
-  }
-}
+export const headersOf = (credential: RunAuth.Credential): Headers.Headers =>
+  credential._tag === "None"
+    ? Headers.empty
+    : credential._tag === "Assertion"
+    ? Redacted.value(credential.headers)
+    : Headers.fromInput({
+      authorization: `Bearer ${Redacted.value(credential.token)}`,
+      ...AgentIdentity.accountHeaders(credential.account)
+    })
 
 /** What the request of this response was sent with, if it was sent by us. @internal */
 export const sentWith = (response: HttpClientResponse.HttpClientResponse): RunAuth.Sent | undefined =>

@@ -3,8 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,6 +12,7 @@ import { AccountId } from "../protocol/AccountId.ts"
 import * as AgentKey from "../protocol/AgentKey.ts"
 import { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import * as Text from "../protocol/text.ts"
+import { toEffect } from "./either.ts"
 import * as Signing from "./Signing.ts"
 
 /**
@@ -68,12 +67,30 @@ export interface Service {
 }
 
 /**
- * Whose run this is. It comes from a key (`layer`), a token (`layerJwt`) or a login (`AgentProvisioning.layerAgent`).
+ * Whose run this is. It comes from a key (`layer`), a token (`AgentIdentityJwt.layerIdentity`) or a login (`AgentProvisioning.layerAgent`).
  *
  * @since 0.1.0
  * @category tags
  */
 export class AgentIdentity extends Context.Tag("@agent-identity/core/AgentIdentity")<AgentIdentity, Service>() {}
+
+/**
+ * Refuses a layer that itself requires an `AgentIdentity`: built together, two agents would share what is built over it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Closed<R> = [AgentIdentity] extends [R] ? "this layer has to build its AgentIdentity" : unknown
+
+/**
+ * The headers that name the account beside an assertion or a bearer token.
+ *
+ * @internal
+ */
+export const accountHeaders = (account: Account | undefined): Readonly<Record<string, string>> => ({
+  ...(account === undefined ? undefined : { "chatgpt-account-id": account.id }),
+  ...(account?.fedramp === true ? { "x-openai-fedramp": "true" } : undefined)
+})
 
 /**
  * An agent as it stands in a configuration: texts, which are checked when the identity is made.
@@ -83,8 +100,8 @@ export class AgentIdentity extends Context.Tag("@agent-identity/core/AgentIdenti
  */
 export interface Options {
   readonly agentRuntimeId: string
-  /** Standard base64 of PKCS#8 DER; `AgentKey.toPkcs8` writes it. */
-  readonly privateKey: Redacted.Redacted<string>
+  /** PKCS#8 in PEM or base64, or a JWK: all that `AgentKey.parse` reads. */
+  readonly privateKey: Redacted.Redacted<string | object>
   /** The account that it works for; none by default. */
   readonly accountId?: string | undefined
   /** Whether that is a FedRAMP account; false by default. */
@@ -104,7 +121,7 @@ export const make = (options: Options): Effect.Effect<Service, AgentIdentityErro
     const accountId = options.accountId === undefined
       ? undefined
       : yield* decodeId(AccountId, "InvalidAccountId", options.accountId)
-    const signer = yield* Effect.flatMap(AgentKey.fromPkcs8(options.privateKey), signing.importPrivateKey).pipe(
+    const signer = yield* Effect.flatMap(toEffect(AgentKey.parse(options.privateKey)), signing.importPrivateKey).pipe(
       Effect.mapError((error) => new AgentIdentityError({ reason: "InvalidPrivateKey", detail: error.message }))
     )
     const account = accountId === undefined ? undefined : { id: accountId, fedramp: options.fedramp === true }
@@ -133,17 +150,6 @@ export const make = (options: Options): Effect.Effect<Service, AgentIdentityErro
 export const layer = (options: Options): Layer.Layer<AgentIdentity, AgentIdentityError, Signing.Signing> =>
   Layer.effect(AgentIdentity, make(options))
 
-/**
- * `layer` with its options from configuration; `Config.redacted` reads the key.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerConfig = (
-  options: Config.Config.Wrap<Options>
-): Layer.Layer<AgentIdentity, AgentIdentityError | ConfigError.ConfigError, Signing.Signing> =>
-  Layer.effect(AgentIdentity, Effect.flatMap(Config.unwrap(options), make))
-
 const decodeId = <A>(
   schema: Schema.Schema<A, string>,
   reason: "InvalidAgentRuntimeId" | "InvalidAccountId",
@@ -162,7 +168,7 @@ const decodeId = <A>(
     )
 
 /** Variables get swapped: what begins like a key or a token is neither taken for an id nor shown. */
-const isSecret = (input: string): boolean => /^(MC4CAQ|MFECAQ|MHICAQ|-----|eyJ|at-)/.test(input.trim())
+const isSecret = (input: string): boolean => /^(MC4CAQ|MFECAQ|MHICAQ|-----|eyJ|at-|\{\s*")/.test(input.trim())
 
 const idRules = {
   InvalidAgentRuntimeId:

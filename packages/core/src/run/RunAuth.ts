@@ -11,20 +11,9 @@ import type * as Redacted from "effect/Redacted"
 import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import type { TaskId } from "../protocol/TaskId.ts"
 import * as AgentAssertion from "./AgentAssertion.ts"
-import * as AgentIdentity from "./AgentIdentity.ts"
+import type * as AgentIdentity from "./AgentIdentity.ts"
 import * as RunTask from "./RunTask.ts"
 import * as Telemetry from "./telemetry.ts"
-
-/**
- * The run's identity: its assertion, and the account that is named beside it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Assertion extends AgentAssertion.Assertion {
-  readonly _tag: "Assertion"
-  readonly account: AgentIdentity.Account | undefined
-}
 
 /**
  * A bearer token instead; `reason` says why there is no assertion. It is a person's, or the provider's own.
@@ -56,7 +45,7 @@ export interface None {
  * @since 0.1.0
  * @category models
  */
-export type Credential = Assertion | Bearer | None
+export type Credential = AgentAssertion.Assertion | Bearer | None
 
 /**
  * What of a credential may be shown: whose it is and for which task, or why it is no assertion.
@@ -128,51 +117,38 @@ export class RunAuth extends Context.Tag("@agent-identity/core/RunAuth")<RunAuth
 /**
  * The run's assertion, always.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
-export const layer: Layer.Layer<
-  RunAuth,
-  never,
-  AgentAssertion.AgentAssertion | AgentIdentity.AgentIdentity | RunTask.RunTask
-> = Layer
-  .effect(
-    RunAuth,
-    Effect.gen(function*() {
-      const { account } = yield* AgentIdentity.AgentIdentity
-      const assertion = yield* AgentAssertion.AgentAssertion
-      const { recover, replaced } = yield* RunTask.RunTask
-      let last: { readonly assertion: AgentAssertion.Assertion; readonly credential: Assertion } | undefined
-      return {
-        // The same as long as the assertion is.
-        current: Effect.map(assertion.current, (assertion): Credential => {
-          if (last?.assertion !== assertion) {
-            last = { assertion, credential: { _tag: "Assertion", ...assertion, account } }
-          }
-          return last.credential
-        }),
-        recover,
-        replaced,
-        agentDeleted: Effect.void
-      }
-    })
-  )
+export const make: Effect.Effect<Service, never, AgentAssertion.AgentAssertion | RunTask.RunTask> = Effect.gen(
+  function*() {
+    const { current } = yield* AgentAssertion.AgentAssertion
+    const { recover, replaced } = yield* RunTask.RunTask
+    return { current, recover, replaced, agentDeleted: Effect.void }
+  }
+)
 
 /**
- * The same at every request, of no task: a bearer token, or nothing.
+ * A run without a task, which sends a bearer token or nothing: asked for at every request.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (credential: Bearer | None): Service => ofNoTask(Effect.succeed(credential))
-
-/** @internal */
-export const ofNoTask = (current: Effect.Effect<Bearer | None>): Service => ({
+export const makeWithoutTask = (current: Effect.Effect<Bearer | None, RunTask.RunTaskError>): Service => ({
   current,
   recover: () => Effect.succeedNone,
   replaced: () => Effect.never,
   agentDeleted: Effect.void
 })
+
+/**
+ * `make` over the run's assertion and task.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <E, R>(
+  over: Layer.Layer<AgentAssertion.AgentAssertion | RunTask.RunTask, E, R> & AgentIdentity.Closed<R>
+): Layer.Layer<RunAuth, E, R> => Layer.provide(Layer.effect(RunAuth, make), over)
 
 /**
  * Nothing, for a program that runs without an identity.
@@ -190,4 +166,4 @@ export const ofNoTask = (current: Effect.Effect<Bearer | None>): Service => ({
  * @category layers
  */
 export const layerNone = (reason: string): Layer.Layer<RunAuth> =>
-  Layer.succeed(RunAuth, make({ _tag: "None", reason }))
+  Layer.succeed(RunAuth, makeWithoutTask(Effect.succeed({ _tag: "None", reason })))

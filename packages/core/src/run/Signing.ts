@@ -47,7 +47,10 @@ export class SigningError extends Schema.TaggedError<SigningError>("@agent-ident
 export interface Signer {
   /** 32 bytes. */
   readonly publicKey: Uint8Array
-  /** Ed25519 (RFC 8032): 64 bytes, the same for the same payload. */
+  /**
+   * Ed25519 (RFC 8032): 64 bytes, the same for the same payload. A key in this process signs when this is called, and
+   * returns what is ready.
+   */
   readonly sign: (payload: Uint8Array) => Effect.Effect<Uint8Array, SigningError>
   /** Opens a box that was sealed for this key (module SealedBox). */
   readonly openSealed: (sealed: Uint8Array) => Effect.Effect<Uint8Array, SealedBox.SealedBoxError>
@@ -126,15 +129,13 @@ export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
       }
       return {
         publicKey,
-        // In the way of every request that is the first of its second: two effects less than by `Effect.try`.
-        sign: (payload) =>
-          Effect.suspend(() => {
-            try {
-              return Effect.succeed(sign(payload))
-            } catch {
-              return new SigningError({ reason: "SignFailed" })
-            }
-          }),
+        sign: (payload) => {
+          try {
+            return Effect.succeed(sign(payload))
+          } catch {
+            return Effect.fail(new SigningError({ reason: "SignFailed" }))
+          }
+        },
         openSealed: (sealed) => SealedBox.open(seed, sealed)
       }
     }),

@@ -9,7 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
@@ -21,6 +21,7 @@ import * as Text from "../protocol/text.ts"
 import * as Timestamp from "../protocol/Timestamp.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
 import * as Registering from "./authApi.ts"
+import { toEffect } from "./either.ts"
 import type * as Signing from "./Signing.ts"
 import * as Telemetry from "./telemetry.ts"
 import * as UrlDerivation from "./UrlDerivation.ts"
@@ -116,7 +117,7 @@ export interface Service {
 }
 
 /**
- * Where a run's tasks come from. A layer over it can keep them: `layerStored`, `AgentProvisioning.layerAgent`.
+ * Where a run's tasks come from. Another layer of it can keep them, as `AgentProvisioning.layerAgent` does.
  *
  * @since 0.1.0
  * @category tags
@@ -141,7 +142,7 @@ export const make: Effect.Effect<
   const { agentRuntimeId, expiresAt, signer } = yield* AgentIdentity.AgentIdentity
   const client = yield* HttpClient.HttpClient
   const urls = yield* UrlDerivation.UrlDerivation
-  const url = yield* urls.taskRegistration(agentRuntimeId)
+  const url = yield* toEffect(urls.taskRegistration(agentRuntimeId))
 
   const register = Effect.suspend(() => {
     let attempts = 0
@@ -166,7 +167,7 @@ export const make: Effect.Effect<
         (error) => fail("SigningFailed", error.message)
       )
       const answer = yield* Effect.mapError(
-        Registering.post(client, { url, body, secrets: [body.signature], advice: ADVICE }),
+        Registering.post(client, { url, body, secrets: [body.signature], advice }),
         (failure) => fail(failure.reason, failure.detail, failure)
       )
       const taskId = yield* Effect.mapError(
@@ -192,7 +193,7 @@ export const make: Effect.Effect<
 })
 
 /**
- * `make` as a layer. Fails where no URL can be made of the agent's runtime id.
+ * Registers tasks of this agent. Fails where no URL can be made of the agent's runtime id.
  *
  * @example
  * import { Signing, TaskRegistration } from "@agent-identity/core"
@@ -200,8 +201,7 @@ export const make: Effect.Effect<
  * import * as SocketlessAuthApi from "@agent-identity/testing/SocketlessAuthApi"
  * import { Effect, Layer, Option } from "effect"
  *
- * const Registration = TaskRegistration.layer.pipe(
- *   Layer.provide(RegisteredAgent.layer({ agentRuntimeId: "agent-123" })),
+ * const Registration = TaskRegistration.layer(RegisteredAgent.layer({ agentRuntimeId: "agent-123" })).pipe(
  *   Layer.provide(SocketlessAuthApi.layer),
  *   Layer.provide(Signing.layer)
  * )
@@ -213,40 +213,16 @@ export const make: Effect.Effect<
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<
-  TaskRegistration,
-  UrlDerivationError,
-  AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
-> = Layer.effect(TaskRegistration, make)
-
-/**
- * Answers the first run with a task that is known, of unknown age; everything else goes to the AuthAPI.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerStored = (taskId: TaskId): Layer.Layer<TaskRegistration, never, TaskRegistration> =>
-  Layer.effect(
-    TaskRegistration,
-    Effect.map(TaskRegistration, ({ register }): Service => {
-      let given = false
-      return {
-        register: (stale) =>
-          Effect.suspend(() => {
-            if (given || Option.isSome(stale)) return register(stale)
-            given = true
-            return Effect.succeed({ taskId, registeredAt: undefined })
-          })
-      }
-    })
-  )
+export const layer = <E, R>(
+  agent: Layer.Layer<AgentIdentity.AgentIdentity, E, R> & AgentIdentity.Closed<R>
+): Layer.Layer<TaskRegistration, E | UrlDerivationError, R | UrlDerivation.UrlDerivation | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(TaskRegistration, make), agent)
 
 /**
  * How many tasks this process has registered. More than one a run means that layers are provided in more than one
  * place.
  *
- * @since 0.1.0
- * @category metrics
+ * @internal
  */
 export const registrations = Metric.counter("agent_identity_task_registrations", {
   description: "Tasks registered with the AuthAPI",
@@ -257,8 +233,7 @@ export const registrations = Metric.counter("agent_identity_task_registrations",
  * The whole JSON body of a registration: these two members and no other. The signature is standard base64 of 64 bytes
  * over `SignedPayload.taskRegistration`.
  *
- * @since 0.1.0
- * @category encoding
+ * @internal
  */
 export const requestBody = (
   signer: Signing.Signer,
@@ -274,19 +249,7 @@ export const requestBody = (
  * The task id in the body of a successful answer: the first that is neither absent nor null of `task_id`, `taskId`,
  * and, sealed for the agent, `encrypted_task_id` and `encryptedTaskId`.
  *
- * @example
- * import { AgentIdentity, TaskRegistration } from "@agent-identity/core"
- * import { Fakes } from "@agent-identity/testing"
- * import { Effect } from "effect"
- *
- * const body = new TextEncoder().encode(JSON.stringify({ task_id: "task-1" }))
- * const program = Effect.flatMap(AgentIdentity.AgentIdentity, ({ signer }) => TaskRegistration.readTaskId(signer, body))
- *
- * const taskId = await Effect.runPromise(Effect.provide(program, Fakes.layerAgentIdentity))
- * assert.deepStrictEqual(taskId, "task-1")
- *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const readTaskId = (
   signer: Signing.Signer,
@@ -299,8 +262,8 @@ export const readTaskId = (
     if (!Predicate.isRecord(answer)) {
       return yield* invalid("the answer is not a JSON object; check the AuthAPI base URL")
     }
-    const name = MEMBERS.find((member) => Object.hasOwn(answer, member) && answer[member] !== null)
-    if (name === undefined) return yield* invalid(`the answer has none of ${MEMBERS.join(", ")}`)
+    const name = members.find((member) => Object.hasOwn(answer, member) && answer[member] !== null)
+    if (name === undefined) return yield* invalid(`the answer has none of ${members.join(", ")}`)
     const value = answer[name]
     if (typeof value !== "string") return yield* invalid(`${name} is not a string`)
     let text = value
@@ -326,8 +289,8 @@ const logRegistration = (agentRuntimeId: AgentRuntimeId, taskId: TaskId) =>
     yield* Effect.annotateLogs(Effect.logInfo(`Registered task ${count} of this process`), { agentRuntimeId, taskId })
   })
 
-const ADVICE = "check the agent's id, its key, the AuthAPI base URL and this machine's clock"
+const advice = "check the agent's id, its key, the AuthAPI base URL and this machine's clock"
 
-const MEMBERS = ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"] as const
+const members = ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"] as const
 
 const decodeTaskId = Schema.decodeUnknown(TaskId)

@@ -11,6 +11,8 @@ import type * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import * as Environment from "../protocol/Environment.ts"
+import * as Party from "../protocol/Party.ts"
+import { toEffect } from "./either.ts"
 
 /**
  * What is derived of an environment, once.
@@ -25,14 +27,14 @@ export interface Service {
   readonly agentRegistration: URL
   /** Where this agent registers its run's task. */
   readonly taskRegistration: (agentRuntimeId: AgentRuntimeId) => Either.Either<URL, Environment.UrlDerivationError>
-  /** The keys of the token issuer. */
-  readonly jwks: URL
+  /** The keys of the token issuer; undefined for a backend of your own that names no `jwksBase`. */
+  readonly jwks: URL | undefined
   /** What a request to this URL carries of the run's identity. */
-  readonly classify: (url: URL) => Environment.Party
+  readonly classify: (url: URL) => Party.Party
 }
 
 /**
- * Where things are, for this process: `layer` for ChatGPT in production, `layerCustom` for a backend of one's own.
+ * Where things are, for this process: `layer` for ChatGPT in production, `layerCustom` for a backend of your own.
  *
  * @since 0.1.0
  * @category tags
@@ -50,7 +52,7 @@ export const make = (environment: Environment.Environment): Service => ({
   agentRegistration: Environment.agentRegistrationUrl(environment),
   taskRegistration: (agentRuntimeId) => Environment.taskRegistrationUrl(environment, agentRuntimeId),
   jwks: environment.jwks,
-  classify: Environment.classifier(environment)
+  classify: Party.classifier(environment)
 })
 
 /**
@@ -61,20 +63,20 @@ export const make = (environment: Environment.Environment): Service => ({
  */
 export const layer: Layer.Layer<UrlDerivation, Environment.UrlDerivationError> = Layer.effect(
   UrlDerivation,
-  Effect.suspend(() => Effect.map(Environment.fromChatGptBase(Environment.DEFAULT_CHATGPT_BASE), make))
+  Effect.suspend(() => Effect.map(toEffect(Environment.make({})), make))
 )
 
 /**
- * One of the known ChatGPT bases (`Environment.knownBases`).
+ * One of the known ChatGPT bases, such as `https://chatgpt-staging.com/backend-api`.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =>
-  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(Environment.fromChatGptBase(base), make)))
+  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(toEffect(Environment.make({ chatGptBase: base })), make)))
 
 /**
- * A deployment of one's own, every base named. Fails where a base is refused.
+ * A backend of your own. `jwksBase` is needed where tokens are verified. Fails where a base is refused.
  *
  * @example
  * import { UrlDerivation } from "@agent-identity/core"
@@ -82,7 +84,6 @@ export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environme
  *
  * const Urls = UrlDerivation.layerCustom({
  *   authApi: "http://127.0.0.1:8080/api/accounts",
- *   jwksBase: "http://127.0.0.1:8080/backend-api",
  *   providers: ["http://127.0.0.1:8080/backend-api/codex"],
  *   loopbackHttp: true
  * })
@@ -97,7 +98,7 @@ export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environme
 export const layerCustom = (
   options: Environment.CustomOptions
 ): Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =>
-  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(Environment.custom(options), make)))
+  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(toEffect(Environment.make(options)), make)))
 
 /**
  * `layerCustom` with its options from configuration.

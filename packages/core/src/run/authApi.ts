@@ -3,11 +3,13 @@ import * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
 import * as Refusal from "../protocol/Refusal.ts"
 import * as Text from "../protocol/text.ts"
 import * as Http from "./http.ts"
-import * as Retry from "./retry.ts"
 
 /** Why there is no answer of 2xx that can be read. @internal */
 export interface Failure {
@@ -62,7 +64,7 @@ export const post = (
       if (status < 400) {
         return yield* fail("Status", `status ${status}, a redirect, and none is followed; check the AuthAPI base URL`)
       }
-      return yield* (retryAfterMillis ?? 0) > Retry.MAX_RETRY_AFTER_MILLIS && isRetryableStatus(status)
+      return yield* (retryAfterMillis ?? 0) > maxRetryAfterMillis && isRetryableStatus(status)
         ? fail("Throttled", `status ${status}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`)
         : fail("Status", `status ${status}; ${isRetryableStatus(status) ? "try again later" : advice}`)
     }
@@ -76,12 +78,12 @@ export const post = (
   })
 
 /** Tries an attempt up to three times, within 75 seconds over all. @internal */
-export const retrying = <A, E extends Retry.Retryable, R>(
+export const retrying = <A, E extends Retryable, R>(
   attempt: Effect.Effect<A, E, R>,
   onTimeout: () => E
 ): Effect.Effect<A, E, R> =>
   attempt.pipe(
-    Effect.retry(Retry.policy<E>()),
+    Effect.retry(policy<E>()),
     // Its waits too: a layer may be built where nothing is interrupted.
     Effect.interruptible,
     Effect.timeoutFail({ duration: "75 seconds", onTimeout })
@@ -93,3 +95,24 @@ export const isRetryable = (failure: { readonly reason: string; readonly status?
   (failure.reason === "Status" && isRetryableStatus(failure.status!))
 
 const isRetryableStatus = (status: number): boolean => status === 429 || (status >= 500 && status < 600)
+
+interface Retryable {
+  readonly retryable: boolean
+  readonly retryAfterMillis?: number | undefined
+}
+
+/** A longer `Retry-After` ends the attempts. */
+const maxRetryAfterMillis = 20_000
+
+/** Three attempts; 250 ms doubling with full jitter between them, or what the server asked for. */
+const policy = <E extends Retryable>() =>
+  Schedule.identity<E>().pipe(
+    Schedule.whileInput((error: E) => error.retryable && (error.retryAfterMillis ?? 0) <= maxRetryAfterMillis),
+    Schedule.intersect(Schedule.exponential("250 millis")),
+    Schedule.intersect(Schedule.recurs(2)),
+    Schedule.modifyDelayEffect(([[error, backoff]]) =>
+      error.retryAfterMillis === undefined
+        ? Effect.map(Random.nextRange(0, Duration.toMillis(backoff)), Duration.millis)
+        : Effect.succeed(Duration.millis(error.retryAfterMillis))
+    )
+  )

@@ -46,7 +46,7 @@ export interface Changes {
   /** Headers that no span and no log line shows, in addition to those that the app has named. */
   readonly redactedNames?: ReadonlyArray<string> | undefined
   /** Attributes of the spans that the client makes; their names begin with `agent_identity.`. */
-  readonly annotations?: HashMap.HashMap<string, unknown> | undefined
+  readonly annotations?: (() => HashMap.HashMap<string, unknown>) | undefined
 }
 
 /** Changes the fiber for the rest of a request: within `restoring`, and in the client's own context. @internal */
@@ -65,7 +65,7 @@ export const change = ({ annotations, redactedNames, requestInit: options }: Cha
       annotations: annotations === undefined || isNative(fiber.currentTracer) ? now.annotations : HashMap.union(
         // A client that tries again still has those of the attempt before.
         HashMap.filter(now.annotations, (_, name) => !name.startsWith("agent_identity.")),
-        annotations
+        annotations()
       )
     })
   })

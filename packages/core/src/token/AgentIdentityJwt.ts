@@ -23,6 +23,7 @@ import { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import * as Base64 from "../protocol/base64.ts"
 import * as Text from "../protocol/text.ts"
 import * as AgentIdentity from "../run/AgentIdentity.ts"
+import { toEffect } from "../run/either.ts"
 import * as Signing from "../run/Signing.ts"
 import * as Jwks from "./Jwks.ts"
 import * as PlanType from "./PlanType.ts"
@@ -34,7 +35,7 @@ import * as PlanType from "./PlanType.ts"
  * @since 0.1.0
  * @category constants
  */
-export const ISSUER = "https://chatgpt.com/codex-backend/agent-identity"
+export const chatGptIssuer = "https://chatgpt.com/codex-backend/agent-identity"
 
 /**
  * Whom they are for (same source).
@@ -42,18 +43,17 @@ export const ISSUER = "https://chatgpt.com/codex-backend/agent-identity"
  * @since 0.1.0
  * @category constants
  */
-export const AUDIENCE = "codex-app-server"
+export const chatGptAudience = "codex-app-server"
 
 /**
  * Seconds that this machine's clock may be off from the issuer's, as in the reference client's verification.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
-export const LEEWAY = 60
+export const leewaySeconds = 60
 
 /** Characters of a token that is looked at. A real one has about 2,000. */
-const MAX_LENGTH = 16 * 1024
+const maxLength = 16 * 1024
 
 /**
  * Why a token is not taken. It names the claim and never its value, and nothing of the token.
@@ -144,7 +144,7 @@ export interface Service {
 }
 
 /**
- * What makes claims of a token. `AgentIdentityJwt.layerJwt` takes it.
+ * What makes claims of a token. `layerIdentity` takes it.
  *
  * @since 0.1.0
  * @category tags
@@ -160,9 +160,9 @@ export class AgentIdentityJwt
  * @category models
  */
 export interface Options {
-  /** `iss`, to the letter; `ISSUER` by default. */
+  /** `iss`, to the letter; `chatGptIssuer` by default. */
   readonly issuer?: string | undefined
-  /** `aud`; `AUDIENCE` by default. */
+  /** `aud`; `chatGptAudience` by default. */
   readonly audience?: string | undefined
 }
 
@@ -170,20 +170,19 @@ export interface Options {
  * RS256 and nothing else, whatever the token says of itself; `kid`, `iss`, `aud`, `iat` and `exp` are required; 60
  * seconds of leeway by Effect's clock.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks> =>
   Effect.gen(function*() {
     const jwks = yield* Jwks.Jwks
-    const issuer = options?.issuer ?? ISSUER
-    const audience = options?.audience ?? AUDIENCE
+    const issuer = options?.issuer ?? chatGptIssuer
+    const audience = options?.audience ?? chatGptAudience
 
     const verify = (token: Redacted.Redacted<string>) =>
       Effect.gen(function*() {
         const jose = yield* loadJose
         const text = Redacted.value(token).trim()
-        const { alg, kid } = yield* readHeader(text)
+        const { alg, kid } = yield* toEffect(readHeader(text))
         if (alg !== "RS256") return yield* fail("Algorithm", "its algorithm is not RS256; get a token of the issuer")
         if (typeof kid !== "string" || kid === "") {
           return yield* fail("MissingKid", "its header names no key (`kid`); get a token of the issuer")
@@ -204,7 +203,7 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
                 algorithms: ["RS256"],
                 issuer,
                 audience,
-                clockTolerance: LEEWAY,
+                clockTolerance: leewaySeconds,
                 currentDate: new Date(now)
               }),
             catch: joseError
@@ -215,16 +214,18 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
           check(keys[0]!)
         )
         // Not what `jose` has read of it, which takes a byte order mark for nothing.
-        const { claims, privateKey } = yield* readClaims(readPayload(text))
-        if (claims.issuedAt > now / 1000 + LEEWAY) {
+        const { claims, privateKey } = yield* toEffect(readClaims(readPayload(text)))
+        if (claims.issuedAt > now / 1000 + leewaySeconds) {
           return yield* fail("NotYetValid", "it was issued in the future (`iat`); check this machine's clock")
         }
-        const key = yield* Either.mapLeft(
+        const key = yield* toEffect(Either.mapLeft(
           AgentKey.fromPkcs8(privateKey),
           (error) => new AgentIdentityJwtError({ reason: "InvalidPrivateKey", detail: error.message })
-        )
+        ))
         // The key set may have taken its time.
-        if (claims.expiresAt + LEEWAY <= (yield* Clock.currentTimeMillis) / 1000) return yield* fail("Expired", EXPIRED)
+        if (claims.expiresAt + leewaySeconds <= (yield* Clock.currentTimeMillis) / 1000) {
+          return yield* fail("Expired", expired)
+        }
         return { ...claims, key }
       })
 
@@ -255,18 +256,17 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> = Layer.effect(AgentIdentityJwt, make())
+export const layer = <E, R>(keys: Layer.Layer<Jwks.Jwks, E, R>): Layer.Layer<AgentIdentityJwt, E, R> =>
+  layerWith(keys, {})
 
 /**
  * Tokens of an issuer of one's own.
  *
  * @example
  * import { AgentIdentityJwt, Jwks } from "@agent-identity/core"
- * import { Effect, Layer, Redacted } from "effect"
+ * import { Effect, Redacted } from "effect"
  *
- * const Tokens = AgentIdentityJwt.layerWith({ issuer: "https://id.example.com" }).pipe(
- *   Layer.provide(Jwks.layerStatic({ keys: [] }))
- * )
+ * const Tokens = AgentIdentityJwt.layerWith(Jwks.layerStatic({ keys: [] }), { issuer: "https://id.example.com" })
  *
  * const program = Effect.gen(function*() {
  *   const { verify } = yield* AgentIdentityJwt.AgentIdentityJwt
@@ -279,8 +279,10 @@ export const layer: Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> = Layer.effe
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (options: Options): Layer.Layer<AgentIdentityJwt, never, Jwks.Jwks> =>
-  Layer.effect(AgentIdentityJwt, make(options))
+export const layerWith = <E, R>(
+  keys: Layer.Layer<Jwks.Jwks, E, R>,
+  options: Options
+): Layer.Layer<AgentIdentityJwt, E, R> => Layer.provide(Layer.effect(AgentIdentityJwt, make(options)), keys)
 
 /**
  * An agent from its agent identity JWT: verified, with its key imported. Whatever is wrong fails the construction, so
@@ -290,7 +292,7 @@ export const layerWith = (options: Options): Layer.Layer<AgentIdentityJwt, never
  * @since 0.1.0
  * @category layers
  */
-export const layerJwt = (
+export const layerIdentity = (
   token: Redacted.Redacted<string>
 ): Layer.Layer<
   AgentIdentity.AgentIdentity,
@@ -311,24 +313,24 @@ export const layerJwt = (
         agentRuntimeId,
         signer,
         account: { id: accountId, fedramp },
-        expiresAt: (expiresAt + LEEWAY) * 1000
+        expiresAt: (expiresAt + leewaySeconds) * 1000
       }
     })
   )
 
 /**
- * `layerJwt` with the token from configuration.
+ * `layerIdentity` with the token from configuration.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerJwtConfig = (
+export const layerIdentityConfig = (
   token: Config.Config<Redacted.Redacted<string>>
 ): Layer.Layer<
   AgentIdentity.AgentIdentity,
   AgentIdentityJwtError | AgentIdentity.AgentIdentityError | ConfigError.ConfigError,
   AgentIdentityJwt | Signing.Signing
-> => Layer.unwrapEffect(Effect.map(token, layerJwt))
+> => Layer.unwrapEffect(Effect.map(token, layerIdentity))
 
 /**
  * What a token says of itself, for display. Nothing is verified, no key is read, and no identity comes of it: anybody
@@ -356,7 +358,7 @@ export const decodeUnverified = (
 
 const loadJose = Effect.promise(() => import("jose"))
 
-const EXPIRED = "it has expired (`exp`); get a new one"
+const expired = "it has expired (`exp`); get a new one"
 
 const fail = (reason: AgentIdentityJwtError["reason"], detail: string) => new AgentIdentityJwtError({ reason, detail })
 
@@ -369,7 +371,7 @@ const readHeader = (
   text: string
 ): Either.Either<{ readonly alg?: unknown; readonly kid?: unknown }, AgentIdentityJwtError> => {
   const parts = text.split(".", 4)
-  const header = text.length > MAX_LENGTH || parts.length !== 3 || !parts.every(isBase64Url)
+  const header = text.length > maxLength || parts.length !== 3 || !parts.every(isBase64Url)
     ? undefined
     : readJson(parts[0]!)
   return Predicate.isRecord(header)
@@ -436,7 +438,7 @@ const wrongMembers = (issue: ParseResult.ParseIssue): ReadonlyArray<string> =>
 /** By `jose`'s codes and claim names; its errors hold the payload. */
 const joseError = (error: unknown): AgentIdentityJwtError => {
   const { claim, code, reason } = Predicate.isRecord(error) ? error : {}
-  if (code === "ERR_JWT_EXPIRED") return fail("Expired", EXPIRED)
+  if (code === "ERR_JWT_EXPIRED") return fail("Expired", expired)
   if (code === "ERR_JWT_CLAIM_VALIDATION_FAILED") {
     if (claim === "iss") {
       return fail("Issuer", "it is of another issuer (`iss`); for tokens of your own issuer, name that as `issuer`")

@@ -20,8 +20,9 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { parseBase } from "../protocol/Environment.ts"
+import * as BaseUrl from "../protocol/baseUrl.ts"
 import * as Text from "../protocol/text.ts"
+import { toEffect } from "../run/either.ts"
 import * as Http from "../run/http.ts"
 import * as SingleFlight from "../run/singleFlight.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
@@ -35,6 +36,7 @@ import * as UrlDerivation from "../run/UrlDerivation.ts"
  * - `InvalidKeySet`: no JSON object with an array `keys`
  * - `InvalidDiscovery`: a discovery document, or a configured issuer, that is not as it has to be
  * - `Unreadable`: a file
+ * - `NotConfigured`: the backend names no base of a token issuer; `source` is the option to set
  *
  * @since 0.1.0
  * @category errors
@@ -47,7 +49,8 @@ export class JwksError extends Schema.TaggedError<JwksError>("@agent-identity/co
     "ResponseTooLarge",
     "InvalidKeySet",
     "InvalidDiscovery",
-    "Unreadable"
+    "Unreadable",
+    "NotConfigured"
   ),
   source: Schema.String,
   detail: Schema.String,
@@ -95,15 +98,14 @@ export interface Service {
 export class Jwks extends Context.Tag("@agent-identity/core/Jwks")<Jwks, Service>() {}
 
 /** Milliseconds that a key set is used. */
-const MAX_AGE = 10 * 60 * 1000
+const maxAgeMillis = 10 * 60 * 1000
 /** Milliseconds between two fetches for unknown keys. */
-const COOLDOWN = 30 * 1000
+const cooldownMillis = 30 * 1000
 
 /**
  * The keys behind a URL, by the policy at the head of this module. `locate` is asked for the URL at every fetch.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const makeRemote = (
   locate: Effect.Effect<URL, JwksError>
@@ -113,10 +115,11 @@ export const makeRemote = (
     let set: { readonly keys: ReadonlyArray<Jwk>; readonly fetchedAt: number } | undefined
     let failedAt = -Infinity
 
-    const fetch = yield* SingleFlight.make(
+    const flight = yield* SingleFlight.make<ReadonlyArray<Jwk>, JwksError>()
+    const fetch = flight.share(
       Effect.gen(function*() {
         const url = yield* locate
-        const keys = yield* parseKeySet(yield* getJson(client, url), url.href)
+        const keys = yield* toEffect(parseKeySet(yield* getJson(client, url), url.href))
         set = { keys, fetchedAt: yield* Clock.currentTimeMillis }
         return keys
       }).pipe(
@@ -128,9 +131,11 @@ export const makeRemote = (
     const find = (kid: string) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeMillis
-        if (set === undefined || !within(set.fetchedAt, MAX_AGE, now)) return withKid(yield* fetch, kid)
+        if (set === undefined || !within(set.fetchedAt, maxAgeMillis, now)) return withKid(yield* fetch, kid)
         const found = withKid(set.keys, kid)
-        if (found.length > 0 || within(set.fetchedAt, COOLDOWN, now) || within(failedAt, COOLDOWN, now)) return found
+        if (found.length > 0 || within(set.fetchedAt, cooldownMillis, now) || within(failedAt, cooldownMillis, now)) {
+          return found
+        }
         return withKid(yield* fetch, kid)
       })
 
@@ -139,15 +144,24 @@ export const makeRemote = (
 
 /**
  * The key set of the deployment: `UrlDerivation`'s `jwks`, which comes from the issuer's base and never from the
- * AuthAPI's.
+ * AuthAPI's. Fails with `NotConfigured` for a backend that names no `jwksBase`.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Jwks, never, HttpClient.HttpClient | UrlDerivation.UrlDerivation> = Layer.effect(
-  Jwks,
-  Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) => makeRemote(Effect.succeed(jwks)))
-)
+export const layer = <E, R>(
+  urls: Layer.Layer<UrlDerivation.UrlDerivation, E, R>
+): Layer.Layer<Jwks, E | JwksError, R | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(Jwks, makeDeployment), urls)
+
+const makeDeployment = Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) =>
+  jwks === undefined
+    ? new JwksError({
+      reason: "NotConfigured",
+      source: "jwksBase",
+      detail: "it is not set, and tokens are verified with the issuer's keys; set it to the issuer's base URL"
+    })
+    : makeRemote(Effect.succeed(jwks)))
 
 /**
  * An issuer that publishes where its keys are.
@@ -180,9 +194,9 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
       const rules = { loopbackHttp: options.loopbackHttp === true }
       const invalid = (detail: string) => new JwksError({ reason: "InvalidDiscovery", source: options.issuer, detail })
       const issuer = yield* Effect.mapError(
-        parseBase(options.issuer, rules),
-        // A refused issuer may hold a password, which the error has left out of its input.
-        (error) => new JwksError({ reason: "InvalidDiscovery", source: error.input, detail: error.message })
+        toEffect(BaseUrl.parse(options.issuer, rules)),
+        // A refused issuer may hold a password, which is not shown.
+        (hint) => new JwksError({ reason: "InvalidDiscovery", source: BaseUrl.shown(options.issuer), detail: hint })
       )
       const document = new URL(`${issuer.href.replace(/\/$/, "")}/.well-known/openid-configuration`)
       return yield* makeRemote(Effect.gen(function*() {
@@ -193,7 +207,7 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
         )
         if (found.issuer !== options.issuer) return yield* invalid(`${document} is of another issuer`)
         const url = yield* Effect.mapError(
-          parseBase(found.jwks_uri, rules),
+          toEffect(BaseUrl.parse(found.jwks_uri, rules)),
           () => invalid(`the jwks_uri in ${document} is no https URL without a query`)
         )
         if (url.origin !== issuer.origin && options.allowedJwksUris?.includes(found.jwks_uri) !== true) {
@@ -225,7 +239,7 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
  * @category layers
  */
 export const layerStatic = (keySet: unknown): Layer.Layer<Jwks, JwksError> =>
-  Layer.effect(Jwks, Effect.map(Effect.suspend(() => parseKeySet(keySet, "the given value")), makeStatic))
+  Layer.effect(Jwks, Effect.map(Effect.suspend(() => toEffect(parseKeySet(keySet, "the given value"))), makeStatic))
 
 /**
  * Keys from a JSON file, read once.
@@ -243,7 +257,7 @@ export const layerFile = (path: string): Layer.Layer<Jwks, JwksError, FileSystem
         fs.readFileString(path),
         (error) => new JwksError({ reason: "Unreadable", source, detail: error.message })
       )
-      return makeStatic(yield* parseKeySet(Text.parseJson(text), source))
+      return makeStatic(yield* toEffect(parseKeySet(Text.parseJson(text), source)))
     })
   )
 
@@ -258,7 +272,10 @@ export const layerConfig = (
 ): Layer.Layer<Jwks, JwksError | ConfigError.ConfigError> =>
   Layer.effect(
     Jwks,
-    Effect.map(Effect.flatMap(json, (text) => parseKeySet(Text.parseJson(text), "the configuration")), makeStatic)
+    Effect.map(
+      Effect.flatMap(json, (text) => toEffect(parseKeySet(Text.parseJson(text), "the configuration"))),
+      makeStatic
+    )
   )
 
 const makeStatic = (keys: ReadonlyArray<Jwk>): Service => ({ find: (kid) => Effect.succeed(withKid(keys, kid)) })

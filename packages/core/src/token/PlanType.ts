@@ -23,8 +23,7 @@ export interface PlanType {
  * The plans that are known and the other spellings of two, from the reference client (openai/codex,
  * codex-rs/protocol/src/auth.rs and account.rs). Case counts.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const knownPlans: ReadonlyArray<Omit<PlanType, "raw"> & { readonly aliases: ReadonlyArray<string> }> = [
   { name: "free", aliases: [], displayName: "Free", workspace: false },

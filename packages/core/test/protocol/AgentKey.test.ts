@@ -218,18 +218,26 @@ describe("fromPkcs8", () => {
 })
 
 describe("AgentKeyError", () => {
-  const says: Record<AgentKey.AgentKeyError["reason"], string> = {
-    InvalidBase64: "private key is not standard base64 with padding",
-    InvalidPkcs8: "private key is not PKCS#8 (RFC 5208 or RFC 5958) of an Ed25519 key",
-    InvalidSshPublicKey: "public key is not an `ssh-ed25519` line",
-    EntropyFailed: "random source did not give 64 bytes"
+  const says: ReadonlyArray<readonly [key: Either.Either<unknown, AgentKey.AgentKeyError>, message: string]> = [
+    [read("?"), "The agent private key is not standard base64 with padding. Give base64 of its PKCS#8 DER."],
+    [
+      read("MC4C"),
+      "The agent private key is not PKCS#8 (RFC 5208 or RFC 5958) of an Ed25519 key. Give an Ed25519 key; `openssl genpkey -algorithm ed25519 -out key.pem` makes one."
+    ],
+    [
+      AgentKey.fromSshPublicKey("ssh-rsa"),
+      "The agent public key is not an `ssh-ed25519` line without a comment. Leave its comment out."
+    ]
+  ]
+  for (const [key, message] of says) {
+    it(`says: ${message}`, () => assert.strictEqual(Either.getOrThrow(Either.flip(key)).message, message))
   }
-  for (const [reason, text] of Object.entries(says)) {
-    it(`${reason} says that the ${text}`, () => {
-      const error = new AgentKey.AgentKeyError({ reason: reason as AgentKey.AgentKeyError["reason"] })
-      assert.include(error.message, text)
-    })
-  }
+
+  it.effect("says that the random source did not give 64 bytes", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(AgentKey.generate(() => new Uint8Array(63)))
+      assert.strictEqual(error.message, "No agent key was made: the random source did not give 64 bytes.")
+    }))
 })
 
 describe("toPkcs8", () => {

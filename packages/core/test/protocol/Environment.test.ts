@@ -33,10 +33,12 @@ const rows: ReadonlyArray<readonly [base: string, authApi: string, jwks: string]
   ]
 ]
 
-const known = (base: string) => Either.getOrThrow(Environment.fromChatGptBase(base))
+const ofChatGpt = (chatGptBase: string) => Environment.make({ chatGptBase })
+
+const known = (base: string) => Either.getOrThrow(ofChatGpt(base))
 
 const custom = (options: Partial<Environment.CustomOptions>) =>
-  Environment.custom({
+  Environment.make({
     authApi: "https://agents.example/api/accounts",
     jwksBase: "https://issuer.example",
     providers: ["https://models.example/v1"],
@@ -45,7 +47,7 @@ const custom = (options: Partial<Environment.CustomOptions>) =>
 
 const refusal = <A>(result: Either.Either<A, Environment.UrlDerivationError>) => Either.getOrThrow(Either.flip(result))
 
-describe("fromChatGptBase", () => {
+describe("a ChatGPT base", () => {
   it("knows the rows of the protocol and no others", () => {
     assert.deepStrictEqual(Environment.knownBases.map(({ base }) => base), rows.map(([base]) => base))
   })
@@ -56,14 +58,14 @@ describe("fromChatGptBase", () => {
         const environment = known(base + slashes)
         assert.strictEqual(environment.name, authApi === prod ? "Production" : "Staging")
         assert.strictEqual(environment.authApi.href, authApi)
-        assert.strictEqual(environment.jwks.href, jwks)
+        assert.strictEqual(environment.jwks?.href, jwks)
         assert.deepStrictEqual(environment.providers.map(String), [`${new URL(base).origin}/backend-api/codex`])
       }
     })
   }
 
   it("means production's backend where none is named", () => {
-    assert.strictEqual(Environment.DEFAULT_CHATGPT_BASE, "https://chatgpt.com/backend-api")
+    assert.deepStrictEqual(Either.getOrThrow(Environment.make({})), known("https://chatgpt.com/backend-api"))
   })
 
   const unsupported = [
@@ -85,9 +87,9 @@ describe("fromChatGptBase", () => {
   ]
   for (const base of unsupported) {
     it(`refuses ${base}, and lists what it accepts`, () => {
-      const error = refusal(Environment.fromChatGptBase(base))
+      const error = refusal(ofChatGpt(base))
       assert.strictEqual(error.reason, "UnsupportedBase")
-      assert.include(error.message, `${JSON.stringify(base)} is no known ChatGPT base URL.`)
+      assert.include(error.message, `chatGptBase ${JSON.stringify(base)} is not a known ChatGPT base URL.`)
       assert.include(error.message, "https://chatgpt.com, https://chatgpt.com/backend-api")
       for (const [accepted] of rows) assert.include(error.message, accepted)
     })
@@ -129,7 +131,7 @@ describe("fromChatGptBase", () => {
   ]
   for (const [base, hint] of invalid) {
     it(`refuses ${JSON.stringify(base)}, and says what is wrong with it`, () => {
-      const error = refusal(Environment.fromChatGptBase(base))
+      const error = refusal(ofChatGpt(base))
       assert.strictEqual(error.reason, "InvalidBase")
       assert.include(error.message, hint)
       for (const [accepted] of rows) assert.include(error.message, accepted)
@@ -157,12 +159,12 @@ describe("fromChatGptBase", () => {
           `user:${password}@chatgpt.com`
         ]
       ) {
-        const error = refusal(Environment.fromChatGptBase(base))
+        const error = refusal(ofChatGpt(base))
         assert.notInclude(shown(error), "hunter2")
         assert.notInclude(shown(error), "user:")
         assert.notInclude(shown(refusal(custom({ authApi: base }))), "hunter2")
       }
-      assert.notInclude(shown(refusal(Environment.fromChatGptBase(`https://x.example/?token=hunter2`))), "hunter2")
+      assert.notInclude(shown(refusal(ofChatGpt(`https://x.example/?token=hunter2`))), "hunter2")
     })
   }
 
@@ -173,24 +175,27 @@ describe("fromChatGptBase", () => {
     [" HTTPS://x.example", " HTTPS://x.example"],
     ["https://user:password@x.example/y?a#b", "x.example/y"],
     ["https://x.example/y#a", "https://x.example/y"],
-    ["x.example/y", "a value that is no URL"],
-    ["sk-https://x.example", "a value that is no URL"],
-    ["sk https://x.example", "a value that is no URL"]
+    ["x.example/y", "a value that is not a URL"],
+    ["sk-https://x.example", "a value that is not a URL"],
+    ["sk https://x.example", "a value that is not a URL"]
   ]
   for (const [base, input] of inputs) {
     it(`shows ${JSON.stringify(base)} as ${JSON.stringify(input)}`, () => {
-      const error = refusal(Environment.fromChatGptBase(base))
+      const error = refusal(ofChatGpt(base))
       assert.strictEqual(error.input, input)
-      assert.match(error.message, /^"(.*)" is (no known ChatGPT base|refused as a base) URL\. /)
+      assert.match(
+        error.message,
+        /^chatGptBase (is empty|"(.*)" is (not a known ChatGPT base|refused as a base) URL)\. /
+      )
     })
   }
 
   it("quotes no more of a long base than it takes to recognise it", () => {
-    assert.isAtMost(refusal(Environment.fromChatGptBase(`https://${"x".repeat(9999)}`)).input.length, 131)
+    assert.isAtMost(refusal(ofChatGpt(`https://${"x".repeat(9999)}`)).input.length, 131)
   })
 })
 
-describe("custom", () => {
+describe("a backend of your own", () => {
   it("takes each base as it is named", () => {
     const environment = Either.getOrThrow(
       custom({ providers: ["https://models.example/v1/", "https://b.example:8443"] })
@@ -200,7 +205,7 @@ describe("custom", () => {
       Environment.agentRegistrationUrl(environment).href,
       "https://agents.example/api/accounts/v1/agent/register"
     )
-    assert.strictEqual(environment.jwks.href, "https://issuer.example/agent-identities/jwks")
+    assert.strictEqual(environment.jwks?.href, "https://issuer.example/agent-identities/jwks")
     assert.deepStrictEqual(environment.providers.map(String), ["https://models.example/v1/", "https://b.example:8443/"])
   })
 
@@ -279,7 +284,7 @@ describe("custom", () => {
   })
 })
 
-describe("fromOverrides", () => {
+describe("an environment that is named in part", () => {
   const base = "https://chatgpt-staging.com/backend-api"
   const own = {
     authApi: "http://127.0.0.1:1/api",
@@ -290,48 +295,47 @@ describe("fromOverrides", () => {
   const asText = ({ authApi, bearerOnly, jwks, name, providers }: Environment.Environment) => ({
     name,
     authApi: authApi.href,
-    jwks: jwks.href,
+    jwks: jwks?.href,
     providers: providers.map(String),
     bearerOnly
   })
-  const overridden = (overrides: Environment.Overrides, chatGptBase = base) =>
-    Either.map(Environment.fromOverrides(chatGptBase, { loopbackHttp: true, ...overrides }), asText)
+  const overridden = (options: Environment.Options) =>
+    Either.map(Environment.make({ loopbackHttp: true, chatGptBase: base, ...options }), asText)
 
-  it("is the known base where nothing is replaced", () => {
+  it("is the known base where nothing is named", () => {
     assert.deepStrictEqual(Either.getOrThrow(overridden({})), asText(known(base)))
     assert.deepStrictEqual(known(base).bearerOnly, ["/analytics-events"])
   })
 
-  const replaced: ReadonlyArray<readonly [Environment.Overrides, Partial<ReturnType<typeof asText>>]> = [
+  const replaced: ReadonlyArray<readonly [Environment.Options, Partial<ReturnType<typeof asText>>]> = [
     [{ authApi: own.authApi }, { name: "Custom", authApi: own.authApi }],
     [{ jwksBase: own.jwksBase }, { name: "Custom", jwks: `${own.jwksBase}/wham/agent-identities/jwks` }],
     [{ providers: own.providers }, { name: "Custom", providers: own.providers }],
-    [{ bearerOnly: own.bearerOnly }, { bearerOnly: own.bearerOnly }]
+    [{ bearerOnly: own.bearerOnly }, { bearerOnly: own.bearerOnly }],
+    [{ bearerOnly: [] }, { bearerOnly: [] }]
   ]
-  for (const [overrides, changed] of replaced) {
-    it(`replaces ${Object.keys(overrides)} and keeps the rest`, () => {
-      assert.deepStrictEqual(Either.getOrThrow(overridden(overrides)), { ...asText(known(base)), ...changed })
-      const name = Object.keys(overrides)[0] as keyof typeof own
-      if (name === "bearerOnly") return
+  for (const [options, changed] of replaced) {
+    it(`replaces ${JSON.stringify(options)} and keeps the others`, () => {
+      assert.deepStrictEqual(Either.getOrThrow(overridden(options)), { ...asText(known(base)), ...changed })
+      if (options.bearerOnly !== undefined) return
       for (const loopbackHttp of [false, undefined]) {
-        assert.strictEqual(refusal(overridden({ ...overrides, loopbackHttp })).reason, "InvalidBase")
+        assert.strictEqual(refusal(overridden({ ...options, loopbackHttp })).reason, "InvalidBase")
       }
     })
   }
 
-  it("needs the ChatGPT base unless all others are named", () => {
-    const { bearerOnly, ...bases } = own
-    for (const missing of ["authApi", "jwksBase", "providers"] as const) {
-      const error = refusal(overridden({ ...bases, [missing]: undefined }, "https://gateway.example"))
+  it("needs the ChatGPT base unless the AuthAPI and the providers are named", () => {
+    for (const missing of ["authApi", "providers"] as const) {
+      const error = refusal(overridden({ ...own, [missing]: undefined, chatGptBase: "https://gateway.example" }))
       assert.strictEqual(error.reason, "UnsupportedBase", missing)
     }
-    for (const overrides of [bases, own]) {
-      assert.deepStrictEqual(
-        Either.getOrThrow(overridden(overrides, "https://gateway.example")),
-        asText(Either.getOrThrow(custom({ ...overrides, loopbackHttp: true })))
-      )
-    }
-    assert.deepStrictEqual(Either.getOrThrow(overridden(own)).bearerOnly, bearerOnly)
+    const whole = overridden({ ...own, chatGptBase: "https://gateway.example" })
+    assert.deepStrictEqual(Either.getOrThrow(whole), asText(Either.getOrThrow(custom({ ...own, loopbackHttp: true }))))
+  })
+
+  it("has no key set where the AuthAPI and the providers are named without a JWKS base, least of all ChatGPT's", () => {
+    const environment = Either.getOrThrow(overridden({ ...own, jwksBase: undefined }))
+    assert.deepStrictEqual(environment, { ...environment, name: "Custom", jwks: undefined })
   })
 
   it("refuses a provider base at or below the AuthAPI that is kept, or the key set", () => {
@@ -343,19 +347,44 @@ describe("fromOverrides", () => {
   })
 })
 
-describe("jwksUrl", () => {
-  const cases: ReadonlyArray<readonly [base: string, jwks: string]> = [
-    ["https://a.example", "https://a.example/agent-identities/jwks"],
-    ["https://a.example///", "https://a.example/agent-identities/jwks"],
-    ["https://a.example/api/codex", "https://a.example/api/codex/agent-identities/jwks"],
-    ["https://a.example/backend-api/", "https://a.example/backend-api/wham/agent-identities/jwks"],
-    ["https://a.example/x/backend-api/y", "https://a.example/x/backend-api/y/wham/agent-identities/jwks"],
-    ["https://backend-api.example/x", "https://backend-api.example/x/agent-identities/jwks"],
-    ["http://localhost:8080/backend-api", "http://localhost:8080/backend-api/wham/agent-identities/jwks"]
+describe("a refused option", () => {
+  const refused: ReadonlyArray<readonly [Environment.Options, message: string | RegExp]> = [
+    [{ providers: [] }, "providers is empty. Name at least one provider base URL."],
+    [{ providers: [""] }, "providers is empty. Give an absolute https URL."],
+    [{ authApi: "" }, "authApi is empty. Give an absolute https URL."],
+    [{ jwksBase: "" }, "jwksBase is empty. Give an absolute https URL."],
+    [{ chatGptBase: "" }, /^chatGptBase is empty\. Give an absolute https URL\. Give one of /],
+    [{ chatGptBase: "https://x.example" }, /^chatGptBase "https:\/\/x\.example" is not a known ChatGPT base URL\. /],
+    [
+      { authApi: "auth" },
+      "authApi \"a value that is not a URL\" is refused as a base URL. Give an absolute https URL."
+    ],
+    [
+      { jwksBase: "https://x.example?y" },
+      "jwksBase \"https://x.example\" is refused as a base URL. A base URL has no query and no fragment."
+    ],
+    [
+      { providers: ["https://x.example", "https://y.example#z"] },
+      "providers \"https://y.example\" is refused as a base URL. A base URL has no query and no fragment."
+    ],
+    [{ providers: ["https://auth.openai.com/api/accounts"] }, /^providers "https:.*" is refused as a base URL\. /],
+    [{ bearerOnly: [""] }, /^bearerOnly is empty\. Give the path of an endpoint/],
+    [{ bearerOnly: ["/"] }, /^bearerOnly "\/" is refused as a path\. Give the path of an endpoint/],
+    ...["//x", "/x//y", "x//y", "/..", "/x/%2e%2e", "/x%2Fy", "/x?y", "/x#y", "/%"].map((path) =>
+      [{ bearerOnly: ["/x", path] }, /^bearerOnly ".*" is refused as a path\. /] as const
+    )
   ]
-  for (const [base, jwks] of cases) {
-    it(`is ${jwks} for ${base}`, () => assert.strictEqual(Environment.jwksUrl(new URL(base)).href, jwks))
+  for (const [options, message] of refused) {
+    it(`is named by the error: ${JSON.stringify(options)}`, () => {
+      const error = refusal(Environment.make(options))
+      if (typeof message === "string") assert.strictEqual(error.message, message)
+      else assert.match(error.message, message)
+    })
   }
+
+  it("shows no more of a long path than it takes to recognise it", () => {
+    assert.isAtMost(refusal(Environment.make({ bearerOnly: [`?${"x".repeat(999)}`] })).input.length, 131)
+  })
 })
 
 describe("registration URLs", () => {
@@ -429,237 +458,6 @@ describe("registration URLs", () => {
       const environment = { ...environments[0]!, authApi: new URL(authApi) }
       const url = Environment.taskRegistrationUrl(environment, AgentRuntimeId.AgentRuntimeId.make("agent-1"))
       assert.strictEqual(refusal(url).reason, "InvalidId")
-    }
-  })
-})
-
-describe("isFirstParty", () => {
-  const chatGpt = known("https://chatgpt.com/backend-api")
-  const whole = known("https://chatgpt.com/backend-api/codex")
-  const own = Either.getOrThrow(custom({
-    authApi: "https://a.example/api/accounts",
-    jwksBase: "https://a.example/api/backend-api",
-    providers: ["https://a.example/api", "https://b.example", "https://c.example:8443/v%31/"]
-  }))
-  const local = Either.getOrThrow(custom({ providers: ["http://127.0.0.1:8080/v1"], loopbackHttp: true }))
-
-  const yes: ReadonlyArray<readonly [Environment.Environment, ReadonlyArray<string>]> = [
-    [chatGpt, [
-      "https://chatgpt.com/backend-api/codex",
-      "https://chatgpt.com/backend-api/codex/",
-      "https://chatgpt.com/backend-api/codex/responses",
-      "https://chatgpt.com/backend-api/codex/responses?stream=true#x",
-      "https://chatgpt.com/backend-api/codex?x=/../..",
-      "https://chatgpt.com:443/backend-api/codex",
-      "HTTPS://ChatGPT.com/backend-api/codex",
-      "https://chatgpt.com/backend-api/%63odex/responses",
-      "https://chatgpt.com/%62ackend-api/codex",
-      "https://chatgpt.com/x/../backend-api/codex",
-      "https://chatgpt.com/backend-api/./codex",
-      "https://chatgpt.com/backend-api/codex/a%20b%3Fc%23d%25",
-      "https://chatgpt.com/backend-api/codex/wham",
-      "https://chatgpt.com/backend-api/codex/..."
-    ]],
-    [own, [
-      "https://a.example/api",
-      "https://a.example/api/accountsx",
-      "https://a.example/api/v1/accounts",
-      "https://a.example/api/backend-api/wham/agent-identities",
-      "https://b.example",
-      "https://b.example/any/thing",
-      "https://c.example:8443/v1/x"
-    ]],
-    [local, ["http://127.0.0.1:8080/v1/x"]]
-  ]
-  const no: ReadonlyArray<readonly [string, Environment.Environment, ReadonlyArray<string>]> = [
-    ["another path", chatGpt, [
-      "https://chatgpt.com/",
-      "https://chatgpt.com/backend-api",
-      "https://chatgpt.com/backend-api/codexx",
-      "https://chatgpt.com/backend-api/codex;x/responses",
-      "https://chatgpt.com/backend-api/Codex",
-      "https://chatgpt.com/backend-api/conversation",
-      "https://chatgpt.com/codex/backend-api",
-      "https://chatgpt.com/x/backend-api/codex",
-      "https://chatgpt.com/?/backend-api/codex",
-      "https://chatgpt.com/#/backend-api/codex"
-    ]],
-    ["another origin", chatGpt, [
-      "https://chatgpt.com:8443/backend-api/codex",
-      "https://chat.openai.com/backend-api/codex",
-      "https://chatgpt-staging.com/backend-api/codex",
-      "https://chatgpt.com.evil.example/backend-api/codex",
-      "https://evil.example/chatgpt.com/backend-api/codex",
-      "https://www.chatgpt.com/backend-api/codex",
-      "https://chatgpt.com./backend-api/codex",
-      "https://chatgρt.com/backend-api/codex",
-      "http://chatgpt.com/backend-api/codex",
-      "http://chatgpt.com:443/backend-api/codex",
-      "wss://chatgpt.com/backend-api/codex",
-      "blob:https://chatgpt.com/backend-api/codex",
-      "chatgpt:/backend-api/codex"
-    ]],
-    ["user information", chatGpt, [
-      "https://user@chatgpt.com/backend-api/codex",
-      "https://user:password@chatgpt.com/backend-api/codex",
-      "https://:password@chatgpt.com/backend-api/codex",
-      "https://chatgpt.com@evil.example/backend-api/codex"
-    ]],
-    ["a path that climbs, or that a server may read as climbing", chatGpt, [
-      "https://chatgpt.com/backend-api/codex/..",
-      "https://chatgpt.com/backend-api/codex/../x",
-      "https://chatgpt.com/backend-api/codex/%2e%2e/x",
-      "https://chatgpt.com/backend-api/codex/%2E./x",
-      "https://chatgpt.com/backend-api/codex\\..\\x",
-      "https://chatgpt.com/backend-api/codex/..%2f",
-      "https://chatgpt.com/backend-api/codex/..%2Fx",
-      "https://chatgpt.com/backend-api/codex/..%5cx",
-      "https://chatgpt.com/backend-api/codex%2Fx",
-      "https://chatgpt.com/backend-api%2Fcodex"
-    ]],
-    ["an empty segment", chatGpt, [
-      "https://chatgpt.com//backend-api/codex",
-      "https://chatgpt.com/backend-api//codex",
-      "https://chatgpt.com/backend-api/codex//responses",
-      "https://chatgpt.com/backend-api/codex/a//b",
-      "https://chatgpt.com/backend-api/codex//"
-    ]],
-    ["the key set that a provider base would have", chatGpt, [
-      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks",
-      "https://chatgpt.com/backend-api/codex/%77ham/agent-identities/jwks?x",
-      "https://chatgpt.com/backend-api/codex/wham%2Fagent-identities%2Fjwks",
-      "https://chatgpt.com/backend-api/codex/wham%5Cagent-identities/jwks",
-      "https://chatgpt.com/backend-api/codex/WHAM/Agent-Identities/JWKS",
-      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks;x",
-      "https://chatgpt.com/backend-api/codex/wham;a=1/agent-identities/jwks"
-    ]],
-    ["escapes that are no text", chatGpt, [
-      "https://chatgpt.com/backend-api/codex/%",
-      "https://chatgpt.com/backend-api/codex/%zz",
-      "https://chatgpt.com/backend-api/codex/%FF",
-      "https://chatgpt.com/backend-api/codex/%ED%A0%80"
-    ]],
-    ["the key set inside a provider base", whole, [
-      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks",
-      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks/",
-      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks?x",
-      "https://chatgpt.com/backend-api/codex/wham/agent-identities/jwks/x",
-      "https://chatgpt.com/backend-api/codex/%77ham/agent-identities/jwks",
-      "https://chatgpt.com/backend-api/codex/wham/agent%2Didentities/%6a%77%6B%73",
-      "https://chatgpt.com/backend-api/codex/x/../wham/agent-identities/jwks"
-    ]],
-    ["the AuthAPI inside a provider base", own, [
-      "https://a.example/api/accounts",
-      "https://a.example/api/accounts/",
-      "https://a.example/api/accounts/v1/agent/register",
-      "https://a.example/api/%61ccounts/v1/agent/register",
-      "https://a.example/api//accounts/v1/agent/register",
-      "https://a.example/api/backend-api/%77ham/agent-identities/jwks"
-    ]],
-    ["a custom deployment's neighbours", own, [
-      "https://a.example/apix",
-      "https://b.example:8443/",
-      "https://c.example/v1",
-      "https://c.example:8443/v2"
-    ]],
-    ["loopback by another name", local, [
-      "http://localhost:8080/v1",
-      "http://127.0.0.1:8081/v1",
-      "http://127.0.0.1/v1",
-      "https://127.0.0.1:8080/v1"
-    ]]
-  ]
-
-  for (const [environment, urls] of yes) {
-    for (const url of urls) {
-      it(`is ${url}`, () => assert.isTrue(Environment.isFirstParty(environment, new URL(url))))
-    }
-  }
-  for (const [why, environment, urls] of no) {
-    for (const url of urls) {
-      it(`is not ${url}: ${why}`, () => assert.isFalse(Environment.isFirstParty(environment, new URL(url))))
-    }
-  }
-
-  it("is foreign with user information, wherever it is", () => {
-    for (const user of ["user", "user:password", ":password"]) {
-      for (const path of ["backend-api/codex", "backend-api/codex//", "other"]) {
-        assert.strictEqual(Environment.classify(chatGpt, new URL(`https://${user}@chatgpt.com/${path}`)), "Foreign")
-      }
-    }
-  })
-
-  it("is ambiguous below any of several bases, but not at the path of another origin's", () => {
-    const at = (url: string) => Environment.classify(own, new URL(url))
-    for (const url of ["https://a.example/api//x", "https://b.example//"]) assert.strictEqual(at(url), "Ambiguous", url)
-    assert.strictEqual(at("https://c.example:8443/api//x"), "Foreign")
-  })
-
-  it("is nothing of what a base or a path that cannot be read might mean", () => {
-    const base = new URL("https://models.example/a//b")
-    const [below, beside] = [new URL("https://models.example/a//b/c"), new URL("https://models.example/x")]
-    const unreadable = { ...known("https://chatgpt.com"), providers: [base] }
-    assert.strictEqual(Environment.classify(unreadable, below), "Ambiguous")
-    assert.strictEqual(Environment.classify(unreadable, beside), "Foreign")
-    assert.isTrue(Environment.isFirstParty({ ...unreadable, providers: [beside], authApi: base }, beside))
-    assert.isTrue(Environment.isFirstParty({ ...unreadable, providers: [beside], bearerOnly: ["/y//z"] }, beside))
-  })
-
-  const ambiguous = [
-    "//x",
-    "/a//b",
-    "/..%2fx",
-    "/%2e%2e%2fx",
-    "/..;/x",
-    "/.;/x",
-    "/a%2F./x",
-    "/a%5C..%5Cx",
-    "/%",
-    "/%zz",
-    "/%ff",
-    "//"
-  ]
-  for (const path of ambiguous) {
-    it(`leaves no doubt unsaid: ${path} below a provider base is ambiguous, elsewhere it is foreign`, () => {
-      const at = (base: string) => Environment.classify(chatGpt, new URL(base + path))
-      assert.strictEqual(at("https://chatgpt.com/backend-api/codex"), "Ambiguous")
-      assert.strictEqual(at("https://chatgpt.com/backend-api/other"), "Foreign")
-      assert.strictEqual(at("https://chatgpt.com.evil.example/backend-api/codex"), "Foreign")
-    })
-  }
-
-  const bearerOnly: ReadonlyArray<readonly [ReadonlyArray<string> | undefined, yes: string, no: string]> = [
-    [undefined, "/analytics-events", "/events"],
-    [["/telemetry", "a/b"], "/telemetry", "/analytics-events"],
-    [["/telemetry", "a/b"], "/a/b", "/a"]
-  ]
-  for (const [paths, yes, no] of bearerOnly) {
-    it(`takes bearer tokens only at ${yes} of each provider base and below it, where ${paths ?? "nothing"} is named`, () => {
-      const environment = Either.getOrThrow(
-        custom({ providers: ["https://models.example/v1/", "https://b.example"], bearerOnly: paths })
-      )
-      const at = (url: string) => Environment.classify(environment, new URL(url))
-      for (const base of ["https://models.example/v1", "https://b.example"]) {
-        for (const below of ["", "/", "/x", "?x", "%2Fx", ";x"]) {
-          assert.strictEqual(at(base + yes + below), "BearerOnly", base + yes + below)
-        }
-        assert.strictEqual(at(base + yes.toUpperCase()), "BearerOnly")
-        for (const other of ["", no, `${yes}x`, `/x${yes}`]) assert.strictEqual(at(base + other), "FirstParty", other)
-      }
-      assert.strictEqual(at(`https://models.example${yes}`), "Foreign")
-    })
-  }
-
-  it("is nothing where no provider is named", () => {
-    const none = Either.getOrThrow(custom({ providers: [] }))
-    assert.isFalse(Environment.isFirstParty(none, new URL("https://models.example/v1")))
-  })
-
-  // A test that blocks for longer than its timeout fails. A quadratic scan of these takes seconds.
-  it("takes linear time, however many slashes there are", { timeout: 1000 }, () => {
-    const slashes = "/".repeat(65_536)
-    for (const path of [slashes, `${slashes}x`, `/backend-api/codex${slashes}x`, "/x".repeat(32_768)]) {
-      assert.isFalse(Environment.isFirstParty(chatGpt, new URL(`https://chatgpt.com${path}`)))
     }
   })
 })

@@ -1,11 +1,11 @@
-import { Environment, Provider, ProviderAuth } from "@agent-identity/core"
+import { Environment, Party, Provider, ProviderAuth } from "@agent-identity/core"
 import { Fakes } from "@agent-identity/testing"
 import { HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Either, FastCheck, Layer, Option, Redacted, Ref } from "effect"
 import { inspect } from "node:util"
 
-const environment = Either.getOrThrow(Environment.fromChatGptBase("https://chatgpt.com/backend-api"))
+const environment = Either.getOrThrow(Environment.make({}))
 
 const firstParty = {
   name: "openai",
@@ -64,7 +64,7 @@ describe("Provider.resolve", () => {
       /not first party$/
     ],
     ["nor does the AuthAPI", { ...firstParty, baseUrl: environment.authApi.href }, /not first party$/],
-    ["nor does the key set", { ...firstParty, baseUrl: environment.jwks.href }, /not first party$/],
+    ["nor does the key set", { ...firstParty, baseUrl: environment.jwks!.href }, /not first party$/],
     [
       "a base without a scheme gets nothing",
       { ...firstParty, baseUrl: "localhost:11434/v1", environmentKey: "KEY" },
@@ -105,7 +105,7 @@ describe("Provider.resolve", () => {
           [provider.environmentKey, provider.bearerToken, provider.authCommand, provider.cloudSigner],
           [undefined, undefined, undefined, undefined]
         )
-        assert.isTrue(Environment.isFirstParty(environment, new URL(provider.baseUrl)))
+        assert.strictEqual(Party.classifier(environment)(new URL(provider.baseUrl)), "FirstParty")
       }
     }))
   })

@@ -27,7 +27,7 @@ const registrations = Effect.flatMap(Fakes.Registrations, ({ calls }) => Effect.
 /** A renewal that nothing bounds. */
 const renewNow = Effect.flatMap(
   RunTask.RunTask,
-  (run) => Effect.flatMap(run.current(), run.renew)
+  (run) => Effect.flatMap(run.current, run.renew)
 )
 
 /** No task is renewed within 30 s of its registration. */
@@ -350,8 +350,9 @@ describe("recovery from an invalid task", () => {
       const client = yield* Effect.provide(authorized, layer)
       assert.strictEqual((yield* client.get(`${Fakes.PROVIDER_BASE}/responses`)).status, 401)
       assert.strictEqual(seen.length, 1)
-    }).pipe(Effect.provide(ProviderAuth.layer.pipe(
-      Layer.provide([Fakes.layerRunAuthBearer("token-1"), Fakes.layerUrlDerivation])
+    }).pipe(Effect.provide(Layer.provide(
+      ProviderAuth.layer(Fakes.layerRunAuthBearer("token-1")),
+      Fakes.layerUrlDerivation
     ))))
 })
 

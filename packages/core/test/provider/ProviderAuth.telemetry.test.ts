@@ -23,7 +23,7 @@ describe("what a request was sent with", () => {
       (response) => Option.getOrThrow(ProviderAuth.sentWith(response))
     ).pipe(Effect.provide(ok))
   const over = (auth: Layer.Layer<RunAuth.RunAuth>) =>
-    Effect.provide(ProviderAuth.layer.pipe(Layer.provide([auth, Fakes.layerUrlDerivation])))
+    Effect.provide(Layer.provide(ProviderAuth.layer(auth), Fakes.layerUrlDerivation))
 
   it.effect("is the agent and the task that its assertion names", () =>
     Effect.gen(function*() {

@@ -1,4 +1,4 @@
-import { AgentAssertion, ProviderAuth, Run, RunAuth, RunTask } from "@agent-identity/core"
+import { AgentAssertion, ProviderAuth, RunAuth } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
@@ -12,6 +12,7 @@ import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
 import { inspect } from "node:util"
 import { transports } from "../utils.ts"
+import { providerAuthOf } from "./server.ts"
 
 const COMPANIONS = ["authorization", "chatgpt-account-id", "x-openai-fedramp"]
 
@@ -31,12 +32,10 @@ const signed = (request: HttpClientRequest.HttpClientRequest | undefined) =>
   COMPANIONS.filter((name) => request !== undefined && name in request.headers)
 
 const withAccount = (fedramp: boolean) =>
-  ProviderAuth.layer.pipe(
-    Layer.provide(RunAuth.layer),
-    Layer.provide([Fakes.layerAgentAssertion, Fakes.layerRunTask, Fakes.layerUrlDerivation]),
-    Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-1", fedramp })),
-    Layer.provide(Fakes.layerSigning)
-  )
+  providerAuthOf(
+    Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-1", fedramp }), Fakes.layerSigning),
+    Fakes.layerTaskRegistration
+  ).pipe(Layer.provide(Fakes.layerUrlDerivation))
 
 describe("ProviderAuth.authorize", () => {
   const execute = (request: HttpClientRequest.HttpClientRequest) =>
@@ -139,8 +138,9 @@ describe("ProviderAuth.authorize", () => {
       assert.propertyVal(error, "reason", "NoCredential")
       assert.notInclude(inspect(error, { depth: Infinity }), "sk-secret")
       assert.deepStrictEqual(sent, [])
-    }).pipe(Effect.provide(ProviderAuth.layer.pipe(
-      Layer.provide([Fakes.layerRunAuthBearer("sk-secret\n"), Fakes.layerUrlDerivation])
+    }).pipe(Effect.provide(Layer.provide(
+      ProviderAuth.layer(Fakes.layerRunAuthBearer("sk-secret\n")),
+      Fakes.layerUrlDerivation
     ))))
 
   it.effect("keeps the options of fetch that the client's layer was given, and those of the call", () =>
@@ -165,46 +165,6 @@ describe("ProviderAuth.authorize", () => {
         ["include", "same-origin", "manual"]
       ])
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
-
-  it.effect("gives two agents of one composition their own runs only where each run is fresh", () =>
-    Effect.gen(function*() {
-      const senders = (fresh: boolean) =>
-        Effect.gen(function*() {
-          const app = (name: string) => {
-            const App = Context.GenericTag<{ readonly sends: string }>(name)
-            const OneRun = fresh ? Layer.fresh(Run.layer) : Run.layer
-            return {
-              App,
-              layer: Layer.effect(
-                App,
-                Effect.gen(function*() {
-                  const { agentRuntimeId } = yield* Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
-                  return { sends: agentRuntimeId }
-                })
-              ).pipe(
-                Layer.provide(OneRun),
-                Layer.provide(Fakes.layerAgentIdentityWith({ agentRuntimeId: name })),
-                Layer.provide(RegisteredServer)
-              )
-            }
-          }
-          const [one, two] = [app("agent-1"), app("agent-2")]
-          const context = yield* Layer.build(Layer.merge(one.layer, two.layer))
-          return [Context.get(context, one.App).sends, Context.get(context, two.App).sends]
-        })
-      const RegisteredServer = Layer.mergeAll(
-        Fakes.layerSigning,
-        Fakes.layerUrlDerivation,
-        Layer.succeed(
-          HttpClient.HttpClient,
-          HttpClient.make((request) =>
-            Effect.succeed(HttpClientResponse.fromWeb(request, Response.json({ task_id: "task-1" })))
-          )
-        )
-      )
-      assert.deepStrictEqual(yield* senders(true), ["agent-1", "agent-2"])
-      assert.deepStrictEqual(new Set(yield* senders(false)).size, 1)
-    }).pipe(Effect.scoped))
 
   it.effect("signs a relative URL that the app completes, around the signing client or below it", () =>
     Effect.gen(function*() {
@@ -248,17 +208,19 @@ describe("ProviderAuth.authorize", () => {
       assert.strictEqual(error._tag === "ProviderAuthError" && error.reason, "NoCredential")
       assert.strictEqual(error._tag === "ProviderAuthError" && error.cause?.reason, "Closed")
       assert.deepStrictEqual(sent, [])
-    }).pipe(Effect.provide(ProviderAuth.layer.pipe(
-      Layer.provide(RunAuth.layer),
-      Layer.provide(AgentAssertion.layer),
-      Layer.provide([Fakes.layerRunTaskClosed, Fakes.layerAgentIdentity, Fakes.layerUrlDerivation])
+    }).pipe(Effect.provide(Layer.provide(
+      ProviderAuth.layer(RunAuth.layer(Layer.merge(
+        AgentAssertion.layer(Layer.merge(Fakes.layerRunTaskClosed, Fakes.layerAgentIdentity)),
+        Fakes.layerRunTaskClosed
+      ))),
+      Fakes.layerUrlDerivation
     ))))
 
   it.effect("sends a bearer where the run has one, and nothing where it has none", () =>
     Effect.gen(function*() {
       const request = HttpClientRequest.get(Fakes.PROVIDER_BASE)
       const over = (auth: Layer.Layer<RunAuth.RunAuth>) =>
-        Effect.provide(execute(request), ProviderAuth.layer.pipe(Layer.provide([auth, Fakes.layerUrlDerivation])))
+        Effect.provide(execute(request), Layer.provide(ProviderAuth.layer(auth), Fakes.layerUrlDerivation))
       const bearer = yield* over(Fakes.layerRunAuthBearer("token-1"))
       assert.strictEqual(bearer.sent[0]!.headers.authorization, "Bearer token-1")
       const none = yield* over(RunAuth.layerNone("a local model"))
@@ -295,13 +257,7 @@ describe("redirects", () => {
     Layer.provideMerge(Scripted.layer),
     Layer.provide(NodeSigning.layer)
   )
-  const Run = ProviderAuth.layer.pipe(
-    Layer.provide(RunAuth.layer),
-    Layer.provide(AgentAssertion.layer),
-    Layer.provide(RunTask.layer),
-    Layer.provide(Fakes.layerTaskRegistration),
-    Layer.provideMerge(Agent)
-  )
+  const Run = Layer.provideMerge(Layer.provide(providerAuthOf(Agent, Fakes.layerTaskRegistration), Agent), Agent)
   const otherServer = Effect.map(
     Layer.build(Layer.fresh(Scripted.layer).pipe(Layer.provide(NodeSigning.layer))),
     Context.get(ScriptedAuthApi)
@@ -390,15 +346,11 @@ const trickling = Effect.gen(function*() {
 })
 
 describe("what a signed request hands back", () => {
-  const Run = ProviderAuth.layer.pipe(
-    Layer.provide(RunAuth.layer),
-    Layer.provideMerge(AgentAssertion.layer),
-    Layer.provide(RunTask.layer),
-    Layer.provide(Fakes.layerTaskRegistration),
-    Layer.provideMerge(RegisteredAgent.layer({ agentRuntimeId: "agent-1", accountId: "acct-1" })),
+  const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent-1", accountId: "acct-1" }).pipe(
     Layer.provideMerge(Scripted.layer),
     Layer.provide(NodeSigning.layer)
   )
+  const Run = Layer.provideMerge(Layer.provide(providerAuthOf(Agent, Fakes.layerTaskRegistration), Agent), Agent)
   const shown = (value: unknown) =>
     inspect(value, { depth: Infinity, showHidden: true }) +
     inspect(value, { depth: 12, showHidden: true, customInspect: false }) +
@@ -471,10 +423,11 @@ describe("what a signed request hands back", () => {
       Effect.gen(function*() {
         const { closed, url } = yield* trickling
         const { authorize } = Context.get(
-          yield* Layer.build(ProviderAuth.layer.pipe(
-            Layer.provide(Fakes.layerRunAuth),
-            Layer.provide(Fakes.layerUrlDerivationWith({ providers: [url], loopbackHttp: true }))
-          )),
+          yield* Layer.build(
+            ProviderAuth.layer(Fakes.layerRunAuth).pipe(
+              Layer.provide(Fakes.layerUrlDerivationWith({ providers: [url], loopbackHttp: true }))
+            )
+          ),
           ProviderAuth.ProviderAuth
         )
         const scope = yield* Scope.make()
@@ -522,9 +475,7 @@ describe("ProviderAuth.layerHttpClient", () => {
       const stub = makeStub()
       yield* Effect.provide(
         ask,
-        ProviderAuth.layerHttpClient.pipe(
-          Layer.provide([Fakes.layerProviderAuth, plain(stub)])
-        )
+        Layer.provide(ProviderAuth.layerHttpClient(Fakes.layerProviderAuth), plain(stub))
       )
       assert.deepStrictEqual(stub.sent.map(signed), [["authorization"]])
     }))
@@ -532,7 +483,7 @@ describe("ProviderAuth.layerHttpClient", () => {
   it.effect("loses to an HttpClient that is merged beside it, after it", () =>
     Effect.gen(function*() {
       const stub = makeStub()
-      const Signing = ProviderAuth.layerHttpClient.pipe(Layer.provide([Fakes.layerProviderAuth, plain(stub)]))
+      const Signing = Layer.provide(ProviderAuth.layerHttpClient(Fakes.layerProviderAuth), plain(stub))
       yield* Effect.provide(ask, Layer.merge(Signing, plain(stub)))
       assert.deepStrictEqual(stub.sent.map(signed), [[]])
     }))
@@ -540,7 +491,7 @@ describe("ProviderAuth.layerHttpClient", () => {
   it.effect("loses to an HttpClient that a service provides for itself, inside of it", () =>
     Effect.gen(function*() {
       const stub = makeStub()
-      const Signing = ProviderAuth.layerHttpClient.pipe(Layer.provide([Fakes.layerProviderAuth, plain(stub)]))
+      const Signing = Layer.provide(ProviderAuth.layerHttpClient(Fakes.layerProviderAuth), plain(stub))
       yield* ask.pipe(Effect.provide(plain(stub)), Effect.provide(Signing))
       assert.deepStrictEqual(stub.sent.map(signed), [[]])
     }))
@@ -550,14 +501,9 @@ describe("ProviderAuth.layerHttpClient", () => {
       let attempts = 0
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(
-        ProviderAuth.layerHttpClient.pipe(
-          Layer.provide(ProviderAuth.layer),
-          Layer.provide(RunAuth.layer),
-          Layer.provide(AgentAssertion.layer),
-          Layer.provide(RunTask.layer),
-          Layer.provide([Fakes.layerTaskRegistration, Fakes.layerAgentIdentity, Fakes.layerUrlDerivation]),
-          Layer.provide(plain(makeStub()))
-        ),
+        ProviderAuth.layerHttpClient(
+          Layer.provide(providerAuthOf(Fakes.layerAgentIdentity, Fakes.layerTaskRegistration), Fakes.layerUrlDerivation)
+        ).pipe(Layer.provide(plain(makeStub()))),
         scope
       )
       yield* Scope.close(scope, Exit.void)

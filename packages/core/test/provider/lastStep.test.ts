@@ -365,7 +365,7 @@ describe("the options of fetch that a client's layer was given", () => {
     Effect.gen(function*() {
       const { layer, options, seen } = recording(() => Response.json({ task_id: "task-1" }))
       const context = yield* Layer.build(
-        TaskRegistration.layer.pipe(Layer.provide([Fakes.layerAgentIdentity, Fakes.layerUrlDerivation, layer]))
+        TaskRegistration.layer(Fakes.layerAgentIdentity).pipe(Layer.provide([Fakes.layerUrlDerivation, layer]))
       )
       yield* Context.get(context, TaskRegistration.TaskRegistration).register(Option.none())
       assert.deepStrictEqual(options(), [["a proxy", "manual"]])
@@ -375,7 +375,7 @@ describe("the options of fetch that a client's layer was given", () => {
   it.effect("are kept for a key set", () =>
     Effect.gen(function*() {
       const { layer, options } = recording(() => Response.json({ keys: [] }))
-      const context = yield* Layer.build(Jwks.layer.pipe(Layer.provide([Fakes.layerUrlDerivation, layer])))
+      const context = yield* Layer.build(Jwks.layer(Fakes.layerUrlDerivation).pipe(Layer.provide(layer)))
       yield* Effect.exit(Context.get(context, Jwks.Jwks).find("kid"))
       assert.deepStrictEqual(options(), [["a proxy", "manual"]])
     }).pipe(Effect.scoped))

@@ -1,4 +1,5 @@
 /** A provider on a loopback port that does what a test says, and a run whose requests go there. */
+import type { AgentIdentity } from "@agent-identity/core"
 import {
   AgentAssertion,
   AssertionHeader,
@@ -77,21 +78,29 @@ export const layerRun = (
   origin: string,
   registration: Layer.Layer<TaskRegistration.TaskRegistration | Fakes.Registrations> = Fakes.layerTaskRegistration
 ) =>
-  ProviderAuth.layer.pipe(
-    Layer.provideMerge(RunAuth.layer),
-    Layer.provideMerge(AgentAssertion.layer),
-    Layer.provideMerge(RunTask.layer),
-    Layer.provideMerge(Layer.mergeAll(
-      registration,
-      Fakes.layerAgentIdentityWith({ accountId: "acct-1" }).pipe(Layer.provide(Fakes.layerSigning)),
-      Fakes.layerUrlDerivationWith({
-        authApi: `${origin}/accounts`,
-        jwksBase: `${origin}/accounts`,
-        providers: [`${origin}/codex`],
-        loopbackHttp: true
-      })
-    ))
+  providerAuthOf(
+    Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-1" }), Fakes.layerSigning),
+    registration
+  ).pipe(
+    Layer.provideMerge(Fakes.layerUrlDerivationWith({
+      authApi: `${origin}/accounts`,
+      jwksBase: `${origin}/accounts`,
+      providers: [`${origin}/codex`],
+      loopbackHttp: true
+    }))
   )
+
+/** A run of this agent, from its registration to the credentials that it sends. */
+export const providerAuthOf = <E>(
+  identity: Layer.Layer<AgentIdentity.AgentIdentity, E>,
+  registration: Layer.Layer<TaskRegistration.TaskRegistration | Fakes.Registrations>
+) => {
+  const agent = Layer.merge(identity, registration)
+  const task = RunTask.layer(agent)
+  const assertion = AgentAssertion.layer(Layer.merge(agent, task))
+  const auth = RunAuth.layer(Layer.merge(assertion, task))
+  return Layer.mergeAll(ProviderAuth.layer(auth), auth, assertion, task, agent)
+}
 
 /** A span that has ended. */
 export interface EndedSpan {

@@ -13,10 +13,14 @@ import {
 import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, TestClock } from "effect"
+import { Clock, Context, Deferred, Effect, Either, Exit, Fiber, Layer, Redacted, Scope, TestClock } from "effect"
 
-const base = Layer.mergeAll(Fakes.layerAgentIdentity, Fakes.layerTaskRegistration)
-const Run = AgentAssertion.layer.pipe(Layer.provideMerge(RunTask.layer), Layer.provideMerge(base))
+/** This agent and its task. */
+const runOf = (agent: Layer.Layer<AgentIdentity.AgentIdentity, unknown>) =>
+  Layer.merge(agent, RunTask.layer(Layer.merge(agent, Fakes.layerTaskRegistration)))
+
+const FakeRun = Layer.merge(Fakes.layerAgentIdentity, Fakes.layerRunTask)
+const Run = Layer.merge(AgentAssertion.layer(FakeRun), FakeRun)
 
 const current = Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
 
@@ -27,7 +31,7 @@ describe("AgentAssertion", () => {
       const assertion = yield* current
       assert.strictEqual(assertion.agentRuntimeId, "agent-fake")
       assert.strictEqual(assertion.taskId, "task-1")
-      const decoded = yield* AssertionHeader.decode(Redacted.value(assertion.header))
+      const decoded = Either.getOrThrow(AssertionHeader.decode(Redacted.value(assertion.header)))
       assert.strictEqual(decoded.agentRuntimeId, "agent-fake")
       assert.strictEqual(decoded.taskId, "task-1")
       assert.strictEqual(decoded.timestamp, "2026-04-23T00:00:00Z")
@@ -87,12 +91,10 @@ describe("AgentAssertion", () => {
           openSealed: () => new SealedBox.SealedBoxError({ reason: "CannotOpen" })
         }
       })
+      const SlowRun = runOf(slow)
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(
-        AgentAssertion.layer.pipe(
-          Layer.provideMerge(RunTask.layer),
-          Layer.provide(Layer.merge(slow, Fakes.layerTaskRegistration))
-        ),
+        Layer.provideMerge(AgentAssertion.layer(SlowRun), SlowRun),
         scope
       )
       const assertion = Context.get(context, AgentAssertion.AgentAssertion)
@@ -112,25 +114,90 @@ describe("AgentAssertion", () => {
       assert.strictEqual(signed, 3)
     }))
 
-  for (const [form, layer] of [["v1", AgentAssertion.layer], ["v2", AgentAssertion.layerV2]] as const) {
+  describe("over a signer that takes 20 ms", () => {
+    const slow = Effect.gen(function*() {
+      let signed = 0
+      const agent = Layer.succeed(AgentIdentity.AgentIdentity, {
+        agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make("agent-slow"),
+        account: undefined,
+        expiresAt: undefined,
+        signer: {
+          publicKey: new Uint8Array(32),
+          sign: () => Effect.delay(Effect.sync(() => (signed++, new Uint8Array(64))), "20 millis"),
+          openSealed: () => new SealedBox.SealedBoxError({ reason: "CannotOpen" })
+        }
+      })
+      const assertion = yield* Layer.build(AgentAssertion.layer(runOf(agent)))
+      return { current: Context.get(assertion, AgentAssertion.AgentAssertion).current, signed: () => signed }
+    })
+
+    it.scoped("1,000 requests make one signature a second", () =>
+      Effect.gen(function*() {
+        const { current, signed } = yield* slow
+        for (let second = 1; second <= 3; second++) {
+          const all = yield* Effect.fork(Effect.all(Array.from({ length: 1000 }, () => current), {
+            concurrency: "unbounded"
+          }))
+          yield* TestClock.adjust("20 millis")
+          assert.strictEqual(new Set(yield* Fiber.join(all)).size, 1)
+          assert.strictEqual(signed(), second)
+          yield* TestClock.adjust("980 millis")
+        }
+      }))
+
+    it.scoped("interrupting the request that started it fails no other", () =>
+      Effect.gen(function*() {
+        const { current, signed } = yield* slow
+        const first = yield* Effect.fork(current)
+        yield* Effect.yieldNow()
+        const others = yield* Effect.forEach([1, 2, 3], () => Effect.fork(current))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(first)
+        yield* TestClock.adjust("20 millis")
+        assert.strictEqual(new Set(yield* Effect.forEach(others, Fiber.join)).size, 1)
+        assert.strictEqual(signed(), 1)
+      }))
+  })
+
+  it.scoped("signs again after a failure, in the same second", () =>
+    Effect.gen(function*() {
+      let fails = true
+      const agent = Layer.map(Fakes.layerAgentIdentity, (context) => {
+        const identity = Context.get(context, AgentIdentity.AgentIdentity)
+        const sign: Signing.Signer["sign"] = (payload) =>
+          fails ? new Signing.SigningError({ reason: "SignFailed" }) : identity.signer.sign(payload)
+        return Context.make(AgentIdentity.AgentIdentity, { ...identity, signer: { ...identity.signer, sign } })
+      })
+      const context = yield* Layer.build(AgentAssertion.layer(runOf(agent)))
+      const { current } = Context.get(context, AgentAssertion.AgentAssertion)
+      assert.strictEqual((yield* Effect.flip(current)).reason, "SigningFailed")
+      fails = false
+      assert.strictEqual((yield* current).taskId, "task-1")
+    }))
+
+  for (const form of ["v1", "v2"] as const) {
     for (const [name, signing] of [["portable", Signing.layer], ["native", NodeSigning.layer]] as const) {
-      it.effect(`signs the payload form ${form} and no other, with the ${name} layer`, () =>
-        Effect.gen(function*() {
+      it.effect(`signs the payload form ${form} and no other, with the ${name} layer`, () => {
+        const agent = Layer.unwrapEffect(
+          Effect.map(
+            AgentKey.generate(),
+            (key) => AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: AgentKey.toPkcs8(key) })
+          )
+        ).pipe(
+          Layer.provideMerge(signing)
+        )
+        const run = runOf(agent)
+        return Effect.gen(function*() {
           const { signer } = yield* AgentIdentity.AgentIdentity
           const { agentRuntimeId, header, taskId } = yield* current
-          const { signature, timestamp } = yield* AssertionHeader.decode(Redacted.value(header))
+          const { signature, timestamp } = Either.getOrThrow(AssertionHeader.decode(Redacted.value(header)))
           const verifier = yield* Effect.flatMap(Signing.Signing, (_) => _.importPublicKey(signer.publicKey))
           for (const other of ["v1", "v2"] as const) {
             const payload = SignedPayload.assertion(other, agentRuntimeId, taskId, timestamp)
             assert.strictEqual(yield* verifier.verify(payload, signature), other === form)
           }
-        }).pipe(Effect.provide(layer.pipe(
-          Layer.provide(RunTask.layer),
-          Layer.provide(Fakes.layerTaskRegistration),
-          Layer.provideMerge(Layer.unwrapEffect(Effect.map(AgentKey.generate(), (key) =>
-            AgentIdentity.layer({ agentRuntimeId: "agent-1", privateKey: AgentKey.toPkcs8(key) })))),
-          Layer.provideMerge(signing)
-        ))))
+        }).pipe(Effect.provide(Layer.mergeAll(AgentAssertion.layerWith(run, { form }), run, agent)))
+      })
     }
   }
 })

@@ -1,6 +1,6 @@
 import { AgentIdentity, SealedBox, Signing } from "@agent-identity/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { hex, shown, toHex, utf8, vector } from "../fixtures.ts"
 
 const options: AgentIdentity.Options = {
@@ -16,22 +16,6 @@ const mismatch = `${vector.pkcs8V2.slice(0, -8)}AAAAAAA=`
 const identity = (changes: Partial<AgentIdentity.Options>) =>
   AgentIdentity.AgentIdentity.pipe(
     Effect.provide(Layer.provide(AgentIdentity.layer({ ...options, ...changes }), Signing.layer))
-  )
-
-const configured = Layer.provide(
-  AgentIdentity.layerConfig({
-    agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
-    privateKey: Config.redacted("AGENT_PRIVATE_KEY"),
-    accountId: Config.withDefault(Config.string("ACCOUNT_ID"), undefined),
-    fedramp: Config.withDefault(Config.boolean("FEDRAMP"), undefined)
-  }),
-  Signing.layer
-)
-
-const fromEnvironment = (environment: Record<string, string>) =>
-  AgentIdentity.AgentIdentity.pipe(
-    Effect.provide(configured),
-    Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(environment))))
   )
 
 describe("layer", () => {
@@ -61,6 +45,16 @@ describe("layer", () => {
       assert.isUndefined(yield* account({ accountId: undefined }))
     }))
 
+  it.effect("takes the key as a PEM and as a JWK, too", () =>
+    Effect.gen(function*() {
+      const d = Buffer.from(vector.seed, "hex").toString("base64url")
+      const pem = `-----BEGIN PRIVATE KEY-----\n${vector.pkcs8V1}\n-----END PRIVATE KEY-----`
+      for (const privateKey of [pem, { kty: "OKP", crv: "Ed25519", d }]) {
+        const { signer } = yield* identity({ privateKey: Redacted.make(privateKey) })
+        assert.strictEqual(Buffer.from(signer.publicKey).toString("hex"), vector.publicKey)
+      }
+    }))
+
   const refused: ReadonlyArray<
     readonly [string, Partial<AgentIdentity.Options>, AgentIdentity.AgentIdentityError["reason"], says: string]
   > = [
@@ -82,7 +76,7 @@ describe("layer", () => {
       "a key that is no base64",
       { privateKey: Redacted.make(`${vector.pkcs8V1}!`) },
       "InvalidPrivateKey",
-      "not standard base64"
+      "unknown format"
     ],
     [
       "a key that is no PKCS#8",
@@ -90,7 +84,7 @@ describe("layer", () => {
       "InvalidPrivateKey",
       "not PKCS#8"
     ],
-    ["an empty key", { privateKey: Redacted.make("") }, "InvalidPrivateKey", "not PKCS#8"],
+    ["an empty key", { privateKey: Redacted.make("") }, "InvalidPrivateKey", "is empty"],
     [
       "a key beside another's public key",
       { privateKey: Redacted.make(mismatch) },
@@ -121,33 +115,5 @@ describe("layer", () => {
       const shownIdentity = shown(yield* identity({}))
       assert.include(shownIdentity, "agent-123")
       for (const part of ["MC4C", "BwcH", "0707", "7,7", "7, 7"]) assert.notInclude(shownIdentity, part)
-    }))
-})
-
-describe("layerConfig", () => {
-  const environment = { AGENT_RUNTIME_ID: "agent-123", AGENT_PRIVATE_KEY: `${vector.pkcs8V2}\n` }
-
-  it.effect("reads its options from configuration", () =>
-    Effect.gen(function*() {
-      const agent = yield* fromEnvironment({ ...environment, ACCOUNT_ID: "acct-1", FEDRAMP: "true" })
-      assert.strictEqual(agent.agentRuntimeId, "agent-123")
-      assert.strictEqual(toHex(agent.signer.publicKey), vector.publicKey)
-      assert.deepStrictEqual(agent.account as unknown, { id: "acct-1", fedramp: true })
-      assert.isUndefined((yield* fromEnvironment(environment)).account)
-    }))
-
-  it.effect("fails with the name of what is missing", () =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(fromEnvironment({ AGENT_RUNTIME_ID: "agent-123" }))
-      assert.notStrictEqual(error._tag as string, "AgentIdentityError")
-      assert.include(String(error), "AGENT_PRIVATE_KEY")
-    }))
-
-  it.effect("fails with the reason for what is refused, and shows nothing of the key", () =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(fromEnvironment({ ...environment, AGENT_PRIVATE_KEY: `${vector.pkcs8V1}BwcH` }))
-      assert.instanceOf(error, AgentIdentity.AgentIdentityError)
-      assert.strictEqual((error as AgentIdentity.AgentIdentityError).reason, "InvalidPrivateKey")
-      for (const part of ["MC4C", "BwcH", "0707"]) assert.notInclude(shown(error), part)
     }))
 })

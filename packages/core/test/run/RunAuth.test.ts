@@ -1,4 +1,4 @@
-import { RunAuth } from "@agent-identity/core"
+import { AgentAssertion, RunAuth } from "@agent-identity/core"
 import { Fakes } from "@agent-identity/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
@@ -13,20 +13,19 @@ describe("RunAuth", () => {
       assert.strictEqual(credential.agentRuntimeId, "agent-fake")
       assert.strictEqual(credential.taskId, "task-1")
       assert.deepStrictEqual({ ...credential.account }, { id: "acct-9", fedramp: true } as object)
-    }).pipe(Effect.provide(RunAuth.layer.pipe(
-      Layer.provide([Fakes.layerAgentAssertion, Fakes.layerRunTask]),
-      Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-9", fedramp: true })),
-      Layer.provide(Fakes.layerSigning)
-    ))))
+    }).pipe(Effect.provide(RunAuth.layer(Layer.merge(
+      AgentAssertion.layer(Layer.merge(
+        Layer.provide(Fakes.layerAgentIdentityWith({ accountId: "acct-9", fedramp: true }), Fakes.layerSigning),
+        Fakes.layerRunTask
+      )),
+      Fakes.layerRunTask
+    )))))
 
   it.effect("fails where the assertion fails", () =>
     Effect.gen(function*() {
       const credential = yield* Effect.flip(current)
       assert.strictEqual(credential.reason, "SigningFailed")
-    }).pipe(Effect.provide(RunAuth.layer.pipe(
-      Layer.provide([Fakes.layerAgentAssertionFails, Fakes.layerRunTask]),
-      Layer.provide(Fakes.layerAgentIdentity)
-    ))))
+    }).pipe(Effect.provide(RunAuth.layer(Layer.merge(Fakes.layerAgentAssertionFails, Fakes.layerRunTask)))))
 
   it.effect("says why there is nothing", () =>
     Effect.gen(function*() {

@@ -9,8 +9,8 @@ import { assert, describe, it } from "@effect/vitest"
 import {
   Context,
   Deferred,
+  Duration,
   Effect,
-  Either,
   Exit,
   Fiber,
   Layer,
@@ -24,10 +24,22 @@ import {
 } from "effect"
 import { tracing } from "../provider/server.ts"
 
-const Run = RunTask.layer.pipe(
-  Layer.provideMerge(Fakes.layerTaskRegistration),
-  Layer.provideMerge(Fakes.layerAgentIdentity)
-)
+const Agent = Layer.merge(Fakes.layerTaskRegistration, Fakes.layerAgentIdentity)
+
+/** A run, with the fake registration that it asks. */
+const Run = Layer.merge(RunTask.layer(Agent), Agent)
+
+/** A run over this registration. */
+const over = (registration: Layer.Layer<TaskRegistration.TaskRegistration>) =>
+  RunTask.layer(Layer.merge(registration, Fakes.layerAgentIdentity))
+
+/** A run over the registration that a test provides. */
+const overProvided = () =>
+  RunTask.layer(Layer.merge(Layer.service(TaskRegistration.TaskRegistration), Fakes.layerAgentIdentity))
+
+/** A run of this task, with the fake registration that it asks. */
+const resumed = (taskId: TaskId.TaskId) =>
+  Layer.provideMerge(Layer.scoped(RunTask.RunTask, RunTask.make({ taskId, registeredAt: undefined })), Agent)
 
 const failure = new TaskRegistration.TaskRegistrationError({
   reason: "Status",
@@ -49,7 +61,7 @@ const gated = Effect.gen(function*() {
         Option.isNone(stale) ? Effect.succeed(registered("first")) : Deferred.await(gate)
       )
   })
-  return { gate, calls, layer: RunTask.layer.pipe(Layer.provide([registration, Fakes.layerAgentIdentity])) }
+  return { gate, calls, layer: over(registration) }
 })
 
 const task = TaskId.TaskId.make
@@ -63,14 +75,16 @@ describe("RunTask", () => {
         const Dependent = Context.GenericTag<{ readonly task: string }>(`Dependent${index}`)
         return {
           Dependent,
-          layer: Layer.effect(Dependent, Effect.map(RunTask.RunTask, (_) => ({ task: Either.getOrThrow(_.current()) })))
+          layer: Layer.effect(
+            Dependent,
+            Effect.map(Effect.flatMap(RunTask.RunTask, (_) => _.current), (task) => ({ task }))
+          )
         }
       })
+      const Registered = RegisteredAgent.layer({ agentRuntimeId: "agent-1" })
       const [first, ...rest] = dependents.map((_) => _.layer)
       const App = Layer.mergeAll(first!, ...rest).pipe(
-        Layer.provide(RunTask.layer),
-        Layer.provide(TaskRegistration.layer),
-        Layer.provideMerge(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
+        Layer.provide(RunTask.layer(Layer.merge(TaskRegistration.layer(Registered), Registered))),
         Layer.provideMerge(Scripted.layer),
         Layer.provide([NodeSigning.layer, NodeHttpClient.layerUndici])
       )
@@ -89,24 +103,26 @@ describe("RunTask", () => {
       yield* runtime.disposeEffect
     }))
 
-  it.effect("gives two runs two tasks", () =>
+  it.effect("gives two runs two tasks: two calls in one build, and one value in two", () =>
     Effect.gen(function*() {
-      const current = Effect.map(RunTask.RunTask, (_) => _.current())
-      const OneRun = RunTask.layer.pipe(Layer.provide(Fakes.layerAgentIdentity))
-      const tasks = yield* Effect.all([
-        Effect.provide(current, Layer.fresh(OneRun)),
-        Effect.provide(current, Layer.fresh(OneRun))
-      ]).pipe(Effect.provide(Fakes.layerTaskRegistration))
-      assert.deepStrictEqual(tasks, [Either.right(task("task-1")), Either.right(task("task-2"))])
-    }))
+      class Other extends Context.Tag("Other")<Other, TaskId.TaskId>() {}
+      const current = Effect.flatMap(RunTask.RunTask, (_) => _.current)
+      const [one, two] = [overProvided(), overProvided()]
+      const both = Effect.all([current, Other]).pipe(
+        Effect.provide(Layer.merge(one, Layer.provide(Layer.effect(Other, current), two)))
+      )
+      assert.strictEqual(new Set(yield* both).size, 2)
+      assert.strictEqual(yield* Effect.provide(current, one), "task-3")
+      assert.strictEqual(yield* Effect.provide(current, one), "task-4")
+    }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
 
   it.effect("fails the build where registration fails, and a new provide starts over", () =>
     Effect.gen(function*() {
       yield* Effect.flatMap(Fakes.Registrations, (_) => _.fail(failure))
-      const OneRun = RunTask.layer.pipe(Layer.provide(Fakes.layerAgentIdentity))
-      const current = Effect.provide(Effect.map(RunTask.RunTask, (_) => _.current()), OneRun)
+      const OneRun = overProvided()
+      const current = Effect.provide(Effect.flatMap(RunTask.RunTask, (_) => _.current), OneRun)
       assert.strictEqual(yield* Effect.flip(current), failure)
-      assert.deepStrictEqual(yield* current, Either.right(task("task-1")))
+      assert.strictEqual(yield* current, "task-1")
     }).pipe(Effect.provide(Fakes.layerTaskRegistration)))
 
   it.effect("a ManagedRuntime whose build failed stays failed, without another registration", () =>
@@ -115,7 +131,7 @@ describe("RunTask", () => {
       const failing = Layer.succeed(TaskRegistration.TaskRegistration, {
         register: () => Effect.zipRight(Ref.update(calls, (_) => _ + 1), failure)
       })
-      const runtime = ManagedRuntime.make(RunTask.layer.pipe(Layer.provide([failing, Fakes.layerAgentIdentity])))
+      const runtime = ManagedRuntime.make(over(failing))
       for (let attempt = 0; attempt < 3; attempt++) {
         const exit = yield* Effect.promise(() => runtime.runPromiseExit(RunTask.RunTask))
         assert.deepStrictEqual(exit, Exit.fail(failure))
@@ -128,15 +144,12 @@ describe("RunTask", () => {
     Effect.gen(function*() {
       const run = yield* RunTask.RunTask
       const { calls } = yield* Fakes.Registrations
-      assert.deepStrictEqual(run.current(), Either.right(task("known")))
+      assert.deepStrictEqual(yield* run.current, task("known"))
       assert.deepStrictEqual(yield* calls, [])
       assert.strictEqual(yield* run.renew(task("known")), "task-1")
       assert.deepStrictEqual(yield* calls, [Option.some(task("known"))])
     }).pipe(Effect.provide(
-      RunTask.layerFromTaskId(task("known")).pipe(
-        Layer.provideMerge(Fakes.layerTaskRegistration),
-        Layer.provide(Fakes.layerAgentIdentity)
-      )
+      resumed(task("known"))
     )))
 })
 
@@ -169,7 +182,7 @@ describe("RunTask.renew", () => {
       })
       // Not the same object: Effect puts a span that fails around its error.
       assert.deepStrictEqual((yield* both).map((_) => _.message), [failure.message, failure.message])
-      assert.deepStrictEqual(run.current(), Either.right(task("task-1")))
+      assert.deepStrictEqual(yield* run.current, task("task-1"))
       assert.strictEqual(yield* run.renew(task("task-1")), "task-2")
     }).pipe(Effect.provide(Run)))
 
@@ -184,7 +197,7 @@ describe("RunTask.renew", () => {
         yield* Fiber.interrupt(first)
         yield* Deferred.succeed(gate, registered("second"))
         assert.strictEqual(yield* Fiber.join(second), "second")
-        assert.deepStrictEqual(run.current(), Either.right(task("second")))
+        assert.deepStrictEqual(yield* run.current, task("second"))
         assert.strictEqual(yield* Ref.get(calls), 2)
       }).pipe(Effect.provide(layer))
     }))
@@ -215,10 +228,7 @@ describe("RunTask.recover", () => {
       assert.deepStrictEqual(yield* run.recover(task("task-1")), Option.some(task("task-2")))
       assert.strictEqual((yield* (yield* Fakes.Registrations).calls).length, 2)
     }).pipe(Effect.provide(
-      RunTask.layerFromTaskId(task("known")).pipe(
-        Layer.provideMerge(Fakes.layerTaskRegistration),
-        Layer.provide(Fakes.layerAgentIdentity)
-      )
+      resumed(task("known"))
     )))
 
   it.effect("takes the age from the registration, for a task that a store kept", () =>
@@ -231,7 +241,7 @@ describe("RunTask.recover", () => {
           })
       })
       const run = Context.get(
-        yield* Layer.build(RunTask.layer.pipe(Layer.provide([Stored, Fakes.layerAgentIdentity]))),
+        yield* Layer.build(over(Stored)),
         RunTask.RunTask
       )
       assert.deepStrictEqual(yield* run.recover(task("stored")), Option.none())
@@ -248,7 +258,7 @@ describe("RunTask.recover", () => {
           Effect.succeed({ taskId: task(Option.isNone(stale) ? "first" : "second"), registeredAt: 3_600_000 })
       })
       const run = Context.get(
-        yield* Layer.build(RunTask.layer.pipe(Layer.provide([Ahead, Fakes.layerAgentIdentity]))),
+        yield* Layer.build(over(Ahead)),
         RunTask.RunTask
       )
       yield* TestClock.adjust("30 seconds")
@@ -279,11 +289,11 @@ describe("RunTask.recover", () => {
             Option.isNone(stale) ? Effect.succeed({ taskId: task("first"), registeredAt: undefined }) : ending
         })
         const run = Context.get(
-          yield* Layer.build(RunTask.layer.pipe(Layer.provide([Failing, Fakes.layerAgentIdentity]))),
+          yield* Layer.build(over(Failing)),
           RunTask.RunTask
         )
         assert.deepStrictEqual(yield* run.recover(task("first")), Option.none())
-        assert.deepStrictEqual(run.current(), Either.right(task("first")))
+        assert.deepStrictEqual(yield* run.current, task("first"))
       }).pipe(Effect.scoped))
   }
 
@@ -332,6 +342,29 @@ describe("RunTask.recover", () => {
         `WARN The task was not renewed: ${failure.message} agentRuntimeId,agent-fake reason,Status`
       ])
     }).pipe(Effect.provide(Layer.provide(Run, keepLogs)))
+  })
+
+  it.effect("says once, with the reason and for how long, that a refused task is not renewed", () => {
+    const lines: Array<string> = []
+    const keepLogs = Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => lines.push(String(message))))
+    return Effect.gen(function*() {
+      const run = yield* RunTask.RunTask
+      yield* TestClock.adjust("18 seconds")
+      yield* run.recover(task("task-1"))
+      yield* run.recover(task("task-1"))
+      assert.deepStrictEqual(lines, [
+        "A server refused the task, and it is not renewed for another 12 s: it was registered just now"
+      ])
+      yield* TestClock.adjust("12 seconds")
+      yield* (yield* Fakes.Registrations).fail(failure)
+      yield* run.recover(task("task-1"))
+      yield* run.recover(task("task-1"))
+      assert.strictEqual(
+        lines[2],
+        "A server refused the task, and it is not renewed for another 30 s: its last renewal failed"
+      )
+      assert.lengthOf(lines, 3)
+    }).pipe(Effect.provide(Run), Effect.provide(keepLogs))
   })
 
   it.effect("is in a span of its own, inside of that of the request that asked for it", () => {
@@ -393,7 +426,7 @@ describe("the end of a run", () => {
       })
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(
-        RunTask.layer.pipe(Layer.provide([stubborn, Fakes.layerAgentIdentity])),
+        over(stubborn),
         scope
       )
       const run = Context.get(context, RunTask.RunTask)
@@ -405,19 +438,19 @@ describe("the end of a run", () => {
           Effect.map((errors) => assert.deepStrictEqual(errors.map(closedReason), ["Closed", "Closed", "Closed"]))
         )
       ))
-      assert.isBelow(Number(took.value._tag === "Millis" ? took.value.millis : 0), 100)
+      assert.isBelow(Duration.toMillis(took), 100)
       yield* Effect.sleep("2100 millis")
-      assert.strictEqual(Either.getOrThrow(Either.flip(run.current())).reason, "Closed")
+      assert.strictEqual((yield* Effect.flip(run.current)).reason, "Closed")
     }))
 
   it.effect("leaves nothing but Closed: no task, no renewal, no registration", () =>
     Effect.gen(function*() {
       const registrations = yield* Fakes.Registrations
       const run = yield* Effect.scoped(Effect.map(
-        Layer.build(RunTask.layer.pipe(Layer.provide(Fakes.layerAgentIdentity))),
+        Layer.build(overProvided()),
         Context.get(RunTask.RunTask)
       ))
-      assert.strictEqual(Either.getOrThrow(Either.flip(run.current())).reason, "Closed")
+      assert.strictEqual((yield* Effect.flip(run.current)).reason, "Closed")
       const error = yield* Effect.flip(run.renew(task("task-1")))
       assert.strictEqual(
         error.message,
@@ -437,7 +470,7 @@ describe("the end of a run", () => {
       })
       const scope = yield* Scope.make()
       const context = yield* Effect.uninterruptible(Layer.buildWithScope(
-        RunTask.layer.pipe(Layer.provide([slow, Fakes.layerAgentIdentity])),
+        over(slow),
         scope
       ))
       const waiter = yield* Effect.fork(Effect.flip(Context.get(context, RunTask.RunTask).renew(task("first"))))

@@ -1,4 +1,4 @@
-import { AgentIdentity, AgentKey, RunTask, SealedBox, Signing, TaskId, TaskRegistration } from "@agent-identity/core"
+import { AgentIdentity, AgentKey, RunTask, SealedBox, Signing, TaskRegistration } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
@@ -6,16 +6,18 @@ import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { HttpClient } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Either, Encoding, Layer, Logger, Metric, Option, TestClock } from "effect"
+import { Clock, Context, Effect, Either, Encoding, Layer, Logger, Metric, Option, TestClock } from "effect"
 import { driven, transports } from "../utils.ts"
 
-const Server = RegisteredAgent.layer({ agentRuntimeId: "agent/1 ü" }).pipe(
+const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent/1 ü" })
+
+const Server = Agent.pipe(
   Layer.provideMerge(Scripted.layer),
   Layer.provideMerge(NodeSigning.layer)
 )
 
 const over = (transport: (typeof transports)[number][1]) =>
-  TaskRegistration.layer.pipe(Layer.provideMerge(Server), Layer.provide(transport))
+  TaskRegistration.layer(Agent).pipe(Layer.provideMerge(Server), Layer.provide(transport))
 
 const register = Effect.flatMap(
   TaskRegistration.TaskRegistration,
@@ -270,31 +272,25 @@ describe("TaskRegistration", () => {
       assert.strictEqual(error.reason, "IdentityExpired")
       assert.isFalse(error.retryable)
       assert.strictEqual((yield* Effect.flatMap(ScriptedAuthApi, (_) => _.requests)).length, 1)
-    }).pipe(Effect.provide(TaskRegistration.layer.pipe(
-      Layer.provide(Layer.effect(
-        AgentIdentity.AgentIdentity,
-        Effect.map(AgentIdentity.AgentIdentity, (identity) => ({ ...identity, expiresAt: 60_000 }))
-      )),
-      Layer.provideMerge(Server),
-      Layer.provide(undici)
-    ))))
-
-  it.effect("layerStored gives the stored task to the first run, and to no other", () =>
-    Effect.gen(function*() {
-      const registration = yield* TaskRegistration.TaskRegistration
-      assert.strictEqual((yield* registration.register(Option.none())).taskId, "stored")
-      assert.strictEqual((yield* registration.register(Option.none())).taskId, "task-1")
-      assert.strictEqual((yield* registration.register(Option.some(TaskId.TaskId.make("stored")))).taskId, "task-2")
     }).pipe(Effect.provide(
-      TaskRegistration.layerStored(TaskId.TaskId.make("stored")).pipe(Layer.provide(Fakes.layerTaskRegistration))
+      TaskRegistration.layer(
+        Layer.map(Agent, (context) => {
+          const identity = Context.get(context, AgentIdentity.AgentIdentity)
+          return Context.make(AgentIdentity.AgentIdentity, { ...identity, expiresAt: 60_000 })
+        })
+      ).pipe(
+        Layer.provideMerge(Server),
+        Layer.provide(undici)
+      )
     )))
 
   it.effect("times out also where its layer is built in a region that nothing interrupts", () =>
     Effect.gen(function*() {
       const error = yield* driven(Effect.uninterruptible(Effect.scoped(Layer.build(
-        RunTask.layer.pipe(
-          Layer.provide(TaskRegistration.layer),
-          Layer.provide([Fakes.layerAgentIdentity, Fakes.layerUrlDerivation]),
+        RunTask.layer(
+          Layer.provideMerge(TaskRegistration.layer(Fakes.layerAgentIdentity), Fakes.layerAgentIdentity)
+        ).pipe(
+          Layer.provide(Fakes.layerUrlDerivation),
           Layer.provide(Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.never)))
         )
       )))).pipe(Effect.flip)

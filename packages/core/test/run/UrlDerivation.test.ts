@@ -77,7 +77,7 @@ describe("UrlDerivation", () => {
         const urls = yield* UrlDerivation.UrlDerivation
         assert.strictEqual(urls.agentRegistration.href, expected.agent)
         assert.strictEqual(Either.getOrThrow(urls.taskRegistration(id)).href, expected.task)
-        assert.strictEqual(urls.jwks.href, expected.jwks)
+        assert.strictEqual(urls.jwks?.href, expected.jwks)
         for (const url of expected.firstParty) assert.strictEqual(urls.classify(new URL(url)), "FirstParty", url)
         for (const url of [...expected.thirdParty, expected.jwks]) {
           assert.strictEqual(urls.classify(new URL(url)), "Foreign", url)

@@ -7,7 +7,8 @@ const gated = Effect.gen(function*() {
   const runs = yield* Ref.make(0)
   const started = yield* Deferred.make<void>()
   const gate = yield* Deferred.make<string, string>()
-  const flight = yield* SingleFlight.make(
+  const { share } = yield* SingleFlight.make<string, string>()
+  const flight = share(
     Ref.update(runs, (_) => _ + 1).pipe(
       Effect.zipRight(Deferred.succeed(started, undefined)),
       Effect.zipRight(Deferred.await(gate))
@@ -15,6 +16,9 @@ const gated = Effect.gen(function*() {
   )
   return { runs, started, gate, flight }
 })
+
+const sharing = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.map(SingleFlight.make<A, E>(), ({ share }) => share(effect))
 
 const herd = <A, E>(effect: Effect.Effect<A, E>) =>
   Effect.forEach(Array.from({ length: 1000 }), () => Effect.exit(effect), { concurrency: "unbounded" })
@@ -51,7 +55,7 @@ describe("singleFlight", () => {
   it.effect("shares an effect that interrupts itself, and runs it again for the next", () =>
     Effect.gen(function*() {
       const runs = yield* Ref.make(0)
-      const flight = yield* SingleFlight.make(Effect.zipRight(Ref.update(runs, (_) => _ + 1), Effect.interrupt))
+      const flight = yield* sharing(Effect.zipRight(Ref.update(runs, (_) => _ + 1), Effect.interrupt))
       const waiter = yield* Effect.fork(flight)
       const exit = yield* Fiber.await(waiter)
       assert.isTrue(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause))
@@ -62,7 +66,7 @@ describe("singleFlight", () => {
   it.effect("starts anew for a waiter that asks again as soon as it is answered", () =>
     Effect.gen(function*() {
       const runs = yield* Ref.make(0)
-      const flight = yield* SingleFlight.make(Ref.updateAndGet(runs, (_) => _ + 1))
+      const flight = yield* sharing(Ref.updateAndGet(runs, (_) => _ + 1))
       assert.deepStrictEqual(yield* Effect.all([flight, flight, flight]), [1, 2, 3])
     }))
 
@@ -100,18 +104,92 @@ describe("singleFlight", () => {
     Effect.gen(function*() {
       const runs = yield* Ref.make(0)
       const effect = Ref.updateAndGet(runs, (_) => _ + 1)
-      const [one, other] = yield* Effect.all([SingleFlight.make(effect), SingleFlight.make(effect)])
+      const [one, other] = yield* Effect.all([sharing(effect), sharing(effect)])
       const got = yield* Effect.all([one, other], { concurrency: "unbounded" })
       assert.sameMembers(got, [1, 2])
     }))
 
   it.effect("runs by the clock of whoever made it", () =>
     Effect.gen(function*() {
-      const flight = yield* SingleFlight.make(Effect.as(Effect.sleep("1 minute"), "a"))
+      const flight = yield* sharing(Effect.as(Effect.sleep("1 minute"), "a"))
       const waiter = yield* Effect.fork(flight)
       yield* TestClock.adjust("59 seconds")
       assert.isTrue(Option.isNone(yield* waiter.poll))
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* Fiber.join(waiter), "a")
+    }))
+
+  it.effect("starts another one for another key, and the first goes on for those who wait for it", () =>
+    Effect.gen(function*() {
+      const { share } = yield* SingleFlight.make<string, never>()
+      const gate = yield* Deferred.make<void>()
+      const first = yield* Effect.fork(share(Effect.as(Deferred.await(gate), "first"), 1))
+      yield* Effect.yieldNow()
+      assert.strictEqual(yield* share(Effect.succeed("second"), 2), "second")
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual(yield* Fiber.join(first), "first")
+    }))
+
+  it.effect("gives all who wait this exit when it is abandoned, and is interrupted in the background", () =>
+    Effect.gen(function*() {
+      const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
+      const interrupted = yield* Deferred.make<void>()
+      const waiting = share(Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined)))
+      const waiters = yield* Effect.forEach([1, 2, 3], () => Effect.fork(Effect.flip(waiting)))
+      yield* Effect.yieldNow()
+      assert.isTrue(isBusy())
+      yield* abandon(Exit.fail("closed"))
+      assert.isFalse(isBusy())
+      assert.deepStrictEqual(yield* Effect.forEach(waiters, Fiber.join), ["closed", "closed", "closed"])
+      yield* Deferred.await(interrupted)
+    }))
+
+  it.effect("still shares the newer one when an older one with another key has ended", () =>
+    Effect.gen(function*() {
+      const { isBusy, share } = yield* SingleFlight.make<string, never>()
+      const runs = yield* Ref.make(0)
+      const [oldGate, newGate] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const older = yield* Effect.fork(share(Effect.as(Deferred.await(oldGate), "old"), 1))
+      yield* Effect.yieldNow()
+      const newer = share(Effect.as(Effect.zipRight(Ref.update(runs, (_) => _ + 1), Deferred.await(newGate)), "new"), 2)
+      const first = yield* Effect.fork(newer)
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(oldGate, undefined)
+      assert.strictEqual(yield* Fiber.join(older), "old")
+      assert.isTrue(isBusy())
+      const second = yield* Effect.fork(newer)
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(newGate, undefined)
+      assert.deepStrictEqual(yield* Effect.forEach([first, second], Fiber.join), ["new", "new"])
+      assert.strictEqual(yield* Ref.get(runs), 1)
+      assert.isFalse(isBusy())
+    }))
+
+  it.effect("starts again after it was abandoned, without a wait for the cleanup of the abandoned one", () =>
+    Effect.gen(function*() {
+      const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
+      const cleanup = yield* Deferred.make<void>()
+      const waiter = yield* Effect.fork(
+        Effect.flip(share(Effect.onInterrupt(Effect.never, () => Deferred.await(cleanup))))
+      )
+      yield* Effect.yieldNow()
+      yield* abandon(Exit.fail("closed"))
+      assert.strictEqual(yield* Fiber.join(waiter), "closed")
+
+      const gate = yield* Deferred.make<void>()
+      const next = yield* Effect.fork(share(Effect.as(Deferred.await(gate), "next")))
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(cleanup, undefined)
+      yield* Effect.yieldNow()
+      assert.isTrue(isBusy())
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual(yield* Fiber.join(next), "next")
+    }))
+
+  it.effect("abandons nothing when nothing runs, and runs for the next who asks", () =>
+    Effect.gen(function*() {
+      const { abandon, share } = yield* SingleFlight.make<string, string>()
+      yield* abandon(Exit.fail("closed"))
+      assert.strictEqual(yield* share(Effect.succeed("a")), "a")
     }))
 })

@@ -12,7 +12,8 @@ import {
   RunTask,
   Signing,
   type TaskId,
-  TaskRegistration
+  TaskRegistration,
+  UrlDerivation
 } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import { AgentAssertionVerifier, AgentDirectory } from "@agent-identity/server"
@@ -25,7 +26,7 @@ import { Cause, Config, ConfigProvider, Context, Effect, Either, Exit, Layer, Re
 import { hex, toHex, vector } from "../fixtures.ts"
 import { assertClean, observer, shown, spellings } from "../leaks.ts"
 import { driven } from "../utils.ts"
-import { type Claims, goodClaims, keySet, makeKey, mint, sign, unsigned } from "./issuer.ts"
+import { type Claims, goodClaims, json, keySet, makeKey, makeServer, mint, paths, sign, unsigned } from "./issuer.ts"
 
 const [issuer, other] = await Promise.all([makeKey("issuer"), makeKey("other")])
 
@@ -57,11 +58,12 @@ const prepare = (
     return { ...server, lines }
   })
 
-const Jwt = AgentIdentityJwt.layer.pipe(Layer.provideMerge(Jwks.layer))
+const Keys = Jwks.layer(Layer.service(UrlDerivation.UrlDerivation))
+const Jwt = Layer.merge(AgentIdentityJwt.layer(Keys), Keys)
 
-const identityOf = (token: string) => AgentIdentityJwt.layerJwt(Redacted.make(token))
+const identityOf = (token: string) => AgentIdentityJwt.layerIdentity(Redacted.make(token))
 
-const runOf = (token: string) => Run.layer.pipe(Layer.provideMerge(identityOf(token)), Layer.provideMerge(Jwt))
+const runOf = (token: string) => Layer.provideMerge(Run.layer(identityOf(token)), Jwt)
 
 /** A first-party request of the app, and its answer's status. */
 const request = Effect.gen(function*() {
@@ -69,7 +71,7 @@ const request = Effect.gen(function*() {
   return (yield* HttpClient.get(origin + RESPONSES)).status
 })
 
-const task = Effect.flatMap(RunTask.RunTask, (_) => _.current())
+const task = Effect.flatMap(RunTask.RunTask, (_) => _.current)
 
 describe("a run from a token", () => {
   it.effect("asks for the issuer's keys, registers its task with two members, and has it", () =>
@@ -133,17 +135,58 @@ describe("a run from a token", () => {
       assert.deepStrictEqual(yield* server.lines, [JWKS, TASK])
     }).pipe(Effect.provide(Server)))
 
-  it.effect("is another run, with another task and the same keys, for each fresh one over the same process", () =>
+  it.effect("is another run, with another task and the same keys, each time that it is provided over the same process", () =>
     Effect.gen(function*() {
       const server = yield* prepare()
       const token = yield* mint(issuer)
       yield* Effect.gen(function*() {
-        const OneRun = Layer.provide(Layer.fresh(Run.layer), Layer.fresh(identityOf(token)))
+        const OneRun = Run.layer(identityOf(token))
         const [first, second] = [yield* Effect.provide(task, OneRun), yield* Effect.provide(task, OneRun)]
         assert.notStrictEqual(first, second)
       }).pipe(Effect.provide(Jwt))
       assert.deepStrictEqual(yield* server.lines, [JWKS, TASK, TASK])
     }).pipe(Effect.provide(Server)))
+
+  it.scoped("is verified by the keys of its own issuer, and registers its own task, beside another's in one build", () =>
+    Effect.gen(function*() {
+      class One extends Context.Tag("test/One")<One, AgentAssertion.Assertion>() {}
+      class Two extends Context.Tag("test/Two")<Two, AgentAssertion.Assertion>() {}
+      const assertion = Effect.flatMap(AgentAssertion.AgentAssertion, (_) => _.current)
+      const world = (key: typeof issuer, agent: string) =>
+        Effect.gen(function*() {
+          const server = yield* makeServer
+          const TASK = `/accounts/v1/agent/${agent}/task/register`
+          yield* server.answer(paths({
+            "/agent-identities/jwks": json(keySet(key)),
+            [TASK]: json({ task_id: `task-of-${agent}` })
+          }))
+          const Urls = UrlDerivation.layerCustom({
+            authApi: `${server.origin}/accounts`,
+            jwksBase: server.origin,
+            providers: [`${server.origin}/codex`],
+            loopbackHttp: true
+          })
+          const identity = Layer.provide(
+            identityOf(yield* mint(key, { agent_runtime_id: agent })),
+            AgentIdentityJwt.layer(Jwks.layer(Urls))
+          )
+          const lines = ["GET /agent-identities/jwks", `POST ${TASK}`]
+          return { server, lines, layer: Layer.provide(Run.layer(identity), Urls) }
+        })
+      const [a, b] = [yield* world(issuer, "agent-a"), yield* world(other, "agent-b")]
+      const sent = yield* Effect.provide(
+        Effect.all([One, Two]),
+        Layer.merge(
+          Layer.provide(Layer.effect(One, assertion), a.layer),
+          Layer.provide(Layer.effect(Two, assertion), b.layer)
+        )
+      )
+      assert.deepStrictEqual(sent.map(({ agentRuntimeId, taskId }) => `${agentRuntimeId} ${taskId}`), [
+        "agent-a task-of-agent-a",
+        "agent-b task-of-agent-b"
+      ])
+      assert.deepStrictEqual([a.server.requests, b.server.requests], [a.lines, b.lines])
+    }).pipe(Effect.provide(NodeSigning.layer), Effect.provide(NodeHttpClient.layerUndici)))
 
   const passing: ReadonlyArray<readonly [name: string, fault: Scripted.Fault]> = [
     ["500", status(500)],
@@ -178,9 +221,9 @@ describe("a run from a token", () => {
   it.effect("takes its token from the configuration", () =>
     Effect.gen(function*() {
       const server = yield* prepare()
-      const layer = Run.layer.pipe(
-        Layer.provideMerge(AgentIdentityJwt.layerJwtConfig(Config.redacted("CODEX_ACCESS_TOKEN"))),
-        Layer.provide(Jwt)
+      const layer = Layer.provide(
+        Run.layer(AgentIdentityJwt.layerIdentityConfig(Config.redacted("CODEX_ACCESS_TOKEN"))),
+        Jwt
       )
       const configured = (entries: ReadonlyArray<readonly [string, string]>) =>
         Effect.provide(task, layer).pipe(Effect.withConfigProvider(ConfigProvider.fromMap(new Map(entries))))
@@ -342,7 +385,7 @@ describe("a token that expires during a run", () => {
       const server = yield* prepare()
       yield* Effect.gen(function*() {
         const { current, renew } = yield* RunTask.RunTask
-        const first = yield* current()
+        const first = yield* current
         yield* TestClock.adjust("3659 seconds")
         const second = yield* renew(first)
         assert.notStrictEqual(first, second)
@@ -355,7 +398,7 @@ describe("a token that expires during a run", () => {
           assert.include(error.message, "has expired; get a new token")
         }
         assert.deepStrictEqual(yield* server.lines, [JWKS, TASK, TASK])
-        assert.strictEqual(yield* current(), second)
+        assert.strictEqual(yield* current, second)
         assert.strictEqual(yield* request, 404)
         assert.property((yield* server.requests).at(-1)!.headers, "authorization")
       }).pipe(Effect.provide(runOf(yield* mint(issuer))))
@@ -503,8 +546,7 @@ describe("no secret of a token", () => {
           ).pipe(
             Effect.withSpan("verify"),
             Effect.tapErrorCause((cause) => Effect.logError("no identity", cause)),
-            Effect.provide(AgentIdentityJwt.layer),
-            Effect.provide(Keys),
+            Effect.provide(AgentIdentityJwt.layer(Keys)),
             Effect.exit
           )
         )

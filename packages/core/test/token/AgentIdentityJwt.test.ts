@@ -1,7 +1,8 @@
 import { type AgentIdentity, AgentIdentityJwt, Jwks } from "@agent-identity/core"
+import { toEffect } from "@agent-identity/core/run/either"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Either, Fiber, Layer, Option, Redacted, TestClock } from "effect"
+import { Clock, Context, Effect, Either, Fiber, Layer, Option, Redacted, TestClock } from "effect"
 import * as jose from "jose"
 import { createHmac, createPrivateKey, generateKeyPairSync, type JsonWebKey } from "node:crypto"
 import { shown, toHex, vector } from "../fixtures.ts"
@@ -25,7 +26,7 @@ const [first, second] = await Promise.all([makeKey("first"), makeKey("second")])
 /** Too short for RS256. */
 const weak = generateKeyPairSync("rsa", { modulusLength: 1024 })
 
-const layerOf = (keys: unknown) => AgentIdentityJwt.layer.pipe(Layer.provide(Jwks.layerStatic(keys)))
+const layerOf = (keys: unknown) => AgentIdentityJwt.layer(Jwks.layerStatic(keys))
 
 const Static = layerOf(keySet(first, second))
 
@@ -35,8 +36,8 @@ const verify = (token: string) =>
 /** A verifier whose key set asks this effect, and how often it was asked. */
 const layerFind = (find: Jwks.Service["find"]) => {
   const asked: Array<string> = []
-  const layer = AgentIdentityJwt.layer.pipe(
-    Layer.provide(Layer.succeed(Jwks.Jwks, { find: (kid) => Effect.suspend(() => (asked.push(kid), find(kid))) }))
+  const layer = AgentIdentityJwt.layer(
+    Layer.succeed(Jwks.Jwks, { find: (kid) => Effect.suspend(() => (asked.push(kid), find(kid))) })
   )
   return { asked, layer }
 }
@@ -68,9 +69,9 @@ describe("a token", () => {
     }).pipe(Effect.provide(Static)))
 
   it("of ChatGPT has the issuer and audience of the reference, and a minute of leeway", () => {
-    assert.strictEqual(AgentIdentityJwt.ISSUER, "https://chatgpt.com/codex-backend/agent-identity")
-    assert.strictEqual(AgentIdentityJwt.AUDIENCE, "codex-app-server")
-    assert.strictEqual(AgentIdentityJwt.LEEWAY, 60)
+    assert.strictEqual(AgentIdentityJwt.chatGptIssuer, "https://chatgpt.com/codex-backend/agent-identity")
+    assert.strictEqual(AgentIdentityJwt.chatGptAudience, "codex-app-server")
+    assert.strictEqual(AgentIdentityJwt.leewaySeconds, 60)
   })
 
   const accepted: ReadonlyArray<
@@ -403,7 +404,7 @@ describe("a token is refused with", () => {
     Effect.gen(function*() {
       const token = yield* sign(Uint8Array.from(Buffer.from(`\ufeff${JSON.stringify(goodClaims)}`)), first)
       assert.strictEqual((yield* Effect.flip(verify(token))).reason, "InvalidClaims")
-      const unverified = yield* Effect.flip(AgentIdentityJwt.decodeUnverified(Redacted.make(token)))
+      const unverified = yield* Effect.flip(toEffect(AgentIdentityJwt.decodeUnverified(Redacted.make(token))))
       assert.strictEqual(unverified.reason, "InvalidClaims")
     }).pipe(Effect.provide(Static)))
 
@@ -418,7 +419,7 @@ describe("a token is refused with", () => {
       for (
         const error of [
           yield* Effect.flip(verify(token)),
-          yield* Effect.flip(AgentIdentityJwt.decodeUnverified(Redacted.make(token)))
+          yield* Effect.flip(toEffect(AgentIdentityJwt.decodeUnverified(Redacted.make(token))))
         ]
       ) {
         assert.strictEqual(error.reason, "InvalidClaims")
@@ -579,9 +580,49 @@ describe("AgentIdentityJwt", () => {
           assert.include(["Issuer", "Audience"], reason)
         }
       }).pipe(Effect.provide(
-        AgentIdentityJwt.layerWith(given).pipe(Layer.provide(Jwks.layerStatic(keySet(first))))
+        AgentIdentityJwt.layerWith(Jwks.layerStatic(keySet(first)), given)
       )))
   }
+})
+
+describe("two issuers in one build", () => {
+  it.effect("each verify their own tokens and no other's", () =>
+    Effect.gen(function*() {
+      class One extends Context.Tag("test/One")<One, AgentIdentityJwt.Service>() {}
+      class Two extends Context.Tag("test/Two")<Two, AgentIdentityJwt.Service>() {}
+      const Both = Layer.merge(
+        Layer.provide(Layer.effect(One, AgentIdentityJwt.AgentIdentityJwt), layerOf(keySet(first))),
+        Layer.provide(Layer.effect(Two, AgentIdentityJwt.AgentIdentityJwt), layerOf(keySet(second)))
+      )
+      const [one, two] = yield* Effect.provide(Effect.all([One, Two]), Both)
+      const tokens = [yield* mint(first), yield* mint(second)].map((token) => Redacted.make(token))
+      assert.strictEqual((yield* one.verify(tokens[0]!)).agentRuntimeId, "agent-1")
+      assert.strictEqual((yield* two.verify(tokens[1]!)).agentRuntimeId, "agent-1")
+      assert.strictEqual((yield* Effect.flip(one.verify(tokens[1]!))).reason, "UnknownKid")
+      assert.strictEqual((yield* Effect.flip(two.verify(tokens[0]!))).reason, "UnknownKid")
+    }))
+
+  it.effect("each verify by their own key and their own issuer, also where the keys have the same name", () =>
+    Effect.gen(function*() {
+      class One extends Context.Tag("test/One")<One, AgentIdentityJwt.Service>() {}
+      class Two extends Context.Tag("test/Two")<Two, AgentIdentityJwt.Service>() {}
+      const alike = { ...second, kid: first.kid, publicJwk: { ...second.publicJwk, kid: first.kid } }
+      const [a, b] = ["https://a.test", "https://b.test"] as const
+      const of = (key: typeof first, issuer: string) =>
+        AgentIdentityJwt.layerWith(Jwks.layerStatic(keySet(key)), { issuer })
+      const Both = Layer.merge(
+        Layer.provide(Layer.effect(One, AgentIdentityJwt.AgentIdentityJwt), of(first, a)),
+        Layer.provide(Layer.effect(Two, AgentIdentityJwt.AgentIdentityJwt), of(alike, b))
+      )
+      const [one, two] = yield* Effect.provide(Effect.all([One, Two]), Both)
+      const token = (key: typeof first, iss: string) => Effect.map(mint(key, { iss }), (text) => Redacted.make(text))
+      assert.strictEqual((yield* one.verify(yield* token(first, a))).issuer, a)
+      assert.strictEqual((yield* two.verify(yield* token(alike, b))).issuer, b)
+      assert.strictEqual((yield* Effect.flip(one.verify(yield* token(alike, a)))).reason, "Signature")
+      assert.strictEqual((yield* Effect.flip(two.verify(yield* token(first, b)))).reason, "Signature")
+      assert.strictEqual((yield* Effect.flip(one.verify(yield* token(first, b)))).reason, "Issuer")
+      assert.strictEqual((yield* Effect.flip(two.verify(yield* token(alike, a)))).reason, "Issuer")
+    }))
 })
 
 describe("decodeUnverified", () => {

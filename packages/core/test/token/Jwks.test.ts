@@ -573,33 +573,70 @@ describe("layer", () => {
         const Urls = UrlDerivation.layerCustom({
           authApi: `${authApi.origin}/api/accounts`,
           jwksBase: `${issuer.origin}${base}`,
-          providers: [],
+          providers: ["https://provider.test"],
           loopbackHttp: true
         })
         yield* Effect.gen(function*() {
           const [jwks, urls] = [yield* Jwks.Jwks, yield* UrlDerivation.UrlDerivation]
           assert.deepStrictEqual(issuer.requests, [])
           assert.deepStrictEqual(yield* jwks.find("a"), [key("a")])
-          assert.strictEqual(urls.jwks.href, `${issuer.origin}${path}`)
-        }).pipe(Effect.provide(Jwks.layer.pipe(Layer.provideMerge(Urls), Layer.provide(undici))))
+          assert.strictEqual(urls.jwks?.href, `${issuer.origin}${path}`)
+        }).pipe(Effect.provide(Layer.merge(Jwks.layer(Urls), Urls).pipe(Layer.provide(undici))))
         assert.deepStrictEqual(issuer.requests, [`GET ${path}`])
         assert.deepStrictEqual(authApi.requests, [])
       }))
   }
 
+  it.scoped("asks each issuer for its own keys, where there are two in one build", () =>
+    Effect.gen(function*() {
+      class One extends Context.Tag("test/One")<One, Jwks.Service>() {}
+      class Two extends Context.Tag("test/Two")<Two, Jwks.Service>() {}
+      const issuerOf = (kid: string) =>
+        Effect.gen(function*() {
+          const server = yield* makeServer
+          yield* server.answer(set(kid))
+          const Urls = UrlDerivation.layerCustom({
+            authApi: server.origin,
+            jwksBase: server.origin,
+            providers: ["https://provider.test"],
+            loopbackHttp: true
+          })
+          return { server, Keys: Jwks.layer(Urls) }
+        })
+      const [a, b] = [yield* issuerOf("a"), yield* issuerOf("b")]
+      const Both = Layer.merge(
+        Layer.provide(Layer.effect(One, Jwks.Jwks), a.Keys),
+        Layer.provide(Layer.effect(Two, Jwks.Jwks), b.Keys)
+      )
+      const found = yield* Effect.all([
+        Effect.flatMap(One, (_) => _.find("a")),
+        Effect.flatMap(Two, (_) => _.find("b"))
+      ]).pipe(Effect.provide(Layer.provide(Both, undici)))
+      assert.deepStrictEqual(found, [[key("a")], [key("b")]])
+      assert.deepStrictEqual([a.server.requests.length, b.server.requests.length], [1, 1])
+    }))
+
+  it.effect("says which option to give where the backend names no JWKS base", () =>
+    Effect.gen(function*() {
+      const Urls = UrlDerivation.layerCustom({ authApi: "https://auth.test", providers: ["https://provider.test"] })
+      const KeySet = Layer.provide(Jwks.layer(Urls), undici)
+      const error = yield* Effect.flip(Effect.provide(Jwks.Jwks, KeySet))
+      assert.deepStrictEqual([error._tag, error.reason], ["JwksError", "NotConfigured"])
+      assert.match(error.message, /^No key set from jwksBase: it is not set/)
+    }))
+
   it.effect("builds, and fails only when it is asked, where the issuer cannot be reached", () =>
     Effect.gen(function*() {
       const jwks = yield* Jwks.Jwks
       assert.strictEqual((yield* Effect.flip(jwks.find("a"))).reason, "Transport")
-    }).pipe(Effect.provide(Jwks.layer.pipe(
-      Layer.provide(UrlDerivation.layerCustom({
+    }).pipe(Effect.provide(
+      Jwks.layer(UrlDerivation.layerCustom({
         authApi: "http://127.0.0.1:1",
         jwksBase: "http://127.0.0.1:1",
-        providers: [],
+        providers: ["https://provider.test"],
         loopbackHttp: true
-      })),
-      Layer.provide(undici)
-    ))))
+      })).pipe(Layer.provide(undici))
+    )))
 })
 
 /** Texts that are no key set, wherever they come from. */

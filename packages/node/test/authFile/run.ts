@@ -39,7 +39,7 @@ const renew = Effect.gen(function*() {
     // For a test that kills whoever holds it.
     lease: "500 millis"
   }).pipe(
-    Layer.provide(AgentRegistration.layer),
+    Layer.provide(AgentRegistration.layer(Layer.service(UrlDerivation.UrlDerivation))),
     Layer.provide(
       Layer.unwrapEffect(
         Effect.map(

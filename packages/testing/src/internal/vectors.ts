@@ -7,16 +7,19 @@ import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import * as AssertionHeader from "@agent-identity/core/AssertionHeader"
 import * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
+import { toEffect } from "@agent-identity/core/run/either"
 import * as RunTask from "@agent-identity/core/RunTask"
 import * as SealedBox from "@agent-identity/core/SealedBox"
 import * as Signing from "@agent-identity/core/Signing"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
+import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as AgentAssertionVerifier from "@agent-identity/server/AgentAssertionVerifier"
 import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import { ed25519 } from "@noble/curves/ed25519.js"
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
@@ -90,7 +93,7 @@ const kind = <A, I>(
 const importKey = (pkcs8: string) =>
   Effect.flatMap(
     Signing.Signing,
-    (signing) => Effect.flatMap(AgentKey.fromPkcs8(Redacted.make(pkcs8)), signing.importPrivateKey)
+    (signing) => Effect.flatMap(toEffect(AgentKey.fromPkcs8(Redacted.make(pkcs8))), signing.importPrivateKey)
   )
 
 /** Whether 16 characters in a row (all, of a shorter input) stand in the text: 12 bytes of a key in base64. */
@@ -168,11 +171,13 @@ export const kinds: Record<string, Kind> = {
     (given) =>
       Effect.gen(function*() {
         const signing = yield* Signing.Signing
-        const v1 = yield* AgentKey.fromPkcs8(Redacted.make(given.private_key_pkcs8_base64))
-        const v2 = yield* AgentKey.fromPkcs8(Redacted.make(given.private_key_pkcs8_v2_base64))
+        const v1 = yield* toEffect(AgentKey.fromPkcs8(Redacted.make(given.private_key_pkcs8_base64)))
+        const v2 = yield* toEffect(AgentKey.fromPkcs8(Redacted.make(given.private_key_pkcs8_v2_base64)))
         const written = AgentKey.toPkcs8({ seed: Redacted.make(given.seed_hex), publicKey: undefined })
         const signer = yield* signing.importPrivateKey(v2)
-        const verifier = yield* signing.importPublicKey(yield* AgentKey.fromSshPublicKey(given.public_key_ssh))
+        const verifier = yield* signing.importPublicKey(
+          yield* toEffect(AgentKey.fromSshPublicKey(given.public_key_ssh))
+        )
         const verified = yield* verifier.verify(MESSAGE, yield* signer.sign(MESSAGE))
         const opened = yield* signer.openSealed(yield* SealedBox.seal(given.public_key_hex, MESSAGE))
         const [seed, publicKey] = [secretHex(given.seed_hex), hex(given.public_key_hex)]
@@ -222,17 +227,19 @@ export const kinds: Record<string, Kind> = {
           agentRuntimeId: given.agent_runtime_id,
           privateKey: Redacted.make(given.private_key_pkcs8_base64)
         })
-        const runTask = RunTask.layerFromTaskId(yield* Schema.decode(TaskId)(given.task_id))
+        const taskId = yield* Schema.decode(TaskId)(given.task_id)
+        const agent = Layer.succeedContext(
+          Context.make(AgentIdentity.AgentIdentity, identity).pipe(
+            Context.add(TaskRegistration.TaskRegistration, { register: () => Effect.die("unused") })
+          )
+        )
+        const task = Layer.scoped(RunTask.RunTask, RunTask.make({ taskId, registeredAt: undefined }))
         const assertion = yield* Effect.flatMap(AgentAssertion.AgentAssertion, ({ current }) => current).pipe(
-          Effect.provide(AgentAssertion.layer.pipe(
-            Layer.provide(runTask),
-            Layer.provide(Layer.succeed(TaskRegistration.TaskRegistration, { register: () => Effect.die("unused") })),
-            Layer.provide(Layer.succeed(AgentIdentity.AgentIdentity, identity))
-          )),
+          Effect.provide(AgentAssertion.layer(Layer.provideMerge(task, agent))),
           Effect.withClock(stoppedAt(given.timestamp))
         )
         const header = Redacted.value(assertion.header)
-        const { signature } = yield* AssertionHeader.decode(header)
+        const { signature } = yield* toEffect(AssertionHeader.decode(header))
         return [
           same("public_key_ssh", given.public_key_ssh, AgentKey.toSshPublicKey(identity.signer.publicKey)),
           same("signature", given.signature, Encoding.encodeBase64(signature)),
@@ -292,9 +299,9 @@ export const kinds: Record<string, Kind> = {
       Effect.map(
         Effect.either(Effect.provide(
           AgentIdentity.AgentIdentity,
-          AgentIdentityJwt.layerJwt(Redacted.make(jwt)).pipe(
-            Layer.provide(AgentIdentityJwt.layer),
-            Layer.provide(Jwks.layerStatic(jwks))
+          Layer.provide(
+            AgentIdentityJwt.layerIdentity(Redacted.make(jwt)),
+            AgentIdentityJwt.layer(Jwks.layerStatic(jwks))
           )
         )),
         (identity) => {
@@ -324,9 +331,9 @@ export const kinds: Record<string, Kind> = {
       Effect.gen(function*() {
         const url = yield* Effect.either(Effect.gen(function*() {
           const agentRuntimeId = yield* Schema.decode(AgentRuntimeId)(given.agent_runtime_id)
-          const environment = yield* Either.orElse(Environment.fromChatGptBase(given.base), () =>
-            Environment.custom({ authApi: given.base, jwksBase: given.base, providers: [], loopbackHttp: true }))
-          return yield* Environment.taskRegistrationUrl(environment, agentRuntimeId)
+          const environment = yield* toEffect(Either.orElse(Environment.make({ chatGptBase: given.base }), () =>
+            Environment.make({ authApi: given.base, providers: ["https://provider.test"], loopbackHttp: true })))
+          return yield* toEffect(UrlDerivation.make(environment).taskRegistration(agentRuntimeId))
         }))
         if (given.refused) {
           return [outcome(
@@ -336,7 +343,7 @@ export const kinds: Record<string, Kind> = {
               href)
           )]
         }
-        const { href, origin, pathname } = new URL(yield* url)
+        const { href, origin, pathname } = new URL(yield* toEffect(url))
         const [start, end] = [given.path_prefix.length, pathname.length - given.path_suffix.length]
         const segment = pathname.slice(start, end)
         return [

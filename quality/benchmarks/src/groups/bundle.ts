@@ -20,13 +20,13 @@ const SIGNED = `
   import { AgentIdentity, Run, Signing, UrlDerivation } from "@agent-identity/core"
   import { FetchHttpClient, HttpClient } from "@effect/platform"
   import { Config, Effect, Layer } from "effect"
-  const Identity = AgentIdentity.layerConfig({
+  const options = Config.unwrap({
     agentRuntimeId: Config.string("AGENT_RUNTIME_ID"),
     privateKey: Config.redacted("AGENT_PRIVATE_KEY")
   })
-  const AgentRun = Run.layer.pipe(
-    Layer.provide([Identity, UrlDerivation.layer]),
-    Layer.provide([Signing.layer, FetchHttpClient.layer])
+  const Identity = Layer.unwrapEffect(Effect.map(options, AgentIdentity.layer))
+  const AgentRun = Run.layer(Identity).pipe(
+    Layer.provide([UrlDerivation.layer, Signing.layer, FetchHttpClient.layer])
   )
   HttpClient.get("https://chatgpt.com/backend-api/codex/models").pipe(
     Effect.flatMap((response) => response.json),

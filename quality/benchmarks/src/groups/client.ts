@@ -18,11 +18,10 @@ const URL = "https://chatgpt.com/backend-api/codex/models"
 const stub = HttpClient.make((request) => Effect.sync(() => HttpClientResponse.fromWeb(request, new Response(null))))
 
 const make = Effect.gen(function*() {
+  const provider = ProviderAuth.layer(RunAuth.layer(Agent.layerRun(NodeSigning.layer)))
   const context = yield* Layer.build(
-    ProviderAuth.layerHttpClient.pipe(
-      Layer.provideMerge(ProviderAuth.layer),
-      Layer.provide([RunAuth.layer, UrlDerivation.layer]),
-      Layer.provide(Agent.layerRun(NodeSigning.layer)),
+    Layer.merge(ProviderAuth.layerHttpClient(provider), provider).pipe(
+      Layer.provide(UrlDerivation.layer),
       Layer.provide(Layer.succeed(HttpClient.HttpClient, stub)),
       Layer.orDie
     )

@@ -63,7 +63,7 @@ const make = Effect.gen(function*() {
       name: "control: the clock that moves",
       loop: fresh(Harness.inFiber(() => Effect.clockWith((clock) => Effect.succeed(clock.unsafeCurrentTimeMillis()))))
     },
-    { name: "freshly signed, in a fiber", target: 1.1, loop: fresh(Harness.inFiber(() => native.current)) },
+    { name: "freshly signed, in a fiber", target: 1.15, loop: fresh(Harness.inFiber(() => native.current)) },
     { name: "freshly signed, one runPromise a call", loop: Harness.promised(() => run(native.current)) },
     {
       name: "freshly signed, by the plain functions",

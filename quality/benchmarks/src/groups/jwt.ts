@@ -12,10 +12,10 @@ import * as Harness from "../harness.ts"
 
 const options: Jose.JWTVerifyOptions = {
   algorithms: ["RS256"],
-  issuer: AgentIdentityJwt.ISSUER,
-  audience: AgentIdentityJwt.AUDIENCE,
+  issuer: AgentIdentityJwt.chatGptIssuer,
+  audience: AgentIdentityJwt.chatGptAudience,
   requiredClaims: ["iss", "aud", "iat", "exp"],
-  clockTolerance: AgentIdentityJwt.LEEWAY
+  clockTolerance: AgentIdentityJwt.leewaySeconds
 }
 
 const make = Effect.gen(function*() {
@@ -32,9 +32,7 @@ const make = Effect.gen(function*() {
   // Through text and back: a key set that was fetched is an object of its own, whose keys nobody has imported yet.
   const text = JSON.stringify(yield* issuer.jwks)
   const build = Effect.suspend(() =>
-    Layer.build(
-      Layer.fresh(AgentIdentityJwt.layer.pipe(Layer.provide(Jwks.layerStatic(JSON.parse(text))), Layer.orDie))
-    )
+    Layer.build(Layer.orDie(AgentIdentityJwt.layer(Jwks.layerStatic(JSON.parse(text)))))
   )
   const warm = Context.get(yield* build, AgentIdentityJwt.AgentIdentityJwt)
   const warmSet = Jose.createLocalJWKSet(JSON.parse(text))

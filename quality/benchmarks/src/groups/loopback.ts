@@ -47,9 +47,8 @@ const make = Effect.gen(function*() {
     loopbackHttp: true
   })
   const context = yield* Layer.build(
-    ProviderAuth.layer.pipe(
-      Layer.provide([RunAuth.layer, Urls]),
-      Layer.provide(Agent.layerRun(NodeSigning.layer)),
+    ProviderAuth.layer(RunAuth.layer(Agent.layerRun(NodeSigning.layer))).pipe(
+      Layer.provide(Urls),
       Layer.merge(NodeHttpClient.layerUndici),
       Layer.orDie
     )

@@ -30,9 +30,8 @@ const make = Effect.gen(function*() {
     })
   )
   const identity = yield* Layer.build(Agent.layerIdentity(NodeSigning.layer))
-  const AgentRun = Run.layer.pipe(
+  const AgentRun = Run.layer(Layer.succeedContext(identity)).pipe(
     Layer.provide(Layer.mergeAll(
-      Layer.succeedContext(identity),
       UrlDerivation.layer,
       Layer.succeed(HttpClient.HttpClient, authApi)
     )),

@@ -1,5 +1,6 @@
 /** Runs over every transport, an app that asks again until it has its answer, and what came of each time it asked. */
 import {
+  AgentIdentity,
   AgentKey,
   AgentRuntimeId,
   AssertionHeader,
@@ -51,32 +52,34 @@ export const makeRuns = (backend: Backend, origin: string, clock: JumpingClock) 
       let wronglySigned = 0
       let current = (): string | undefined => undefined
 
-      const Observed = Layer.effectContext(Effect.gen(function*() {
-        const client = yield* HttpClient.HttpClient
-        const { register } = yield* TaskRegistration.TaskRegistration
-        return Context.make(
-          HttpClient.HttpClient,
-          HttpClient.mapRequest(client, (request) => {
-            // The signing client asks its transport for its options, by a request that is never sent.
-            if (!request.url.startsWith(origin)) return request
+      /** The transport, which counts what is signed. Registrations are not: they have another path. */
+      const Counted = Layer.effect(
+        HttpClient.HttpClient,
+        Effect.map(HttpClient.HttpClient, (client) =>
+          HttpClient.transform(client, (answer, request) => {
+            if (!request.url.startsWith(`${origin}/backend-api/codex`)) return answer
             const header = AssertionHeader.decode(request.headers.authorization ?? "")
             sent += 1
             if (Either.isLeft(header) || header.right.taskId !== current()) wronglySigned += 1
-            return request
-          })
-        ).pipe(Context.add(TaskRegistration.TaskRegistration, {
+            return answer
+          }))
+      )
+      const Observed = Layer.effect(
+        TaskRegistration.TaskRegistration,
+        Effect.map(TaskRegistration.make, ({ register }) => ({
           register: (stale) =>
             Effect.suspend(() => {
               registrations += 1
               return Effect.tap(register(stale), ({ taskId }) => Effect.sync(() => tasks.push(taskId)))
             })
         }))
-      }))
+      )
 
+      const record = { agentRuntimeId: agent, privateKey: AgentKey.toPkcs8(key), accountId: "account-1" }
       const options: NodeAgentIdentity.Options = {
         credential: {
           _tag: "Record",
-          record: { agentRuntimeId: agent, privateKey: AgentKey.toPkcs8(key), accountId: "account-1" },
+          record,
           taskId: undefined
         },
         authApi: `${origin}/api/accounts`,
@@ -85,14 +88,14 @@ export const makeRuns = (backend: Backend, origin: string, clock: JumpingClock) 
         loopbackHttp: true
       }
       // The one-line wiring has undici; over another transport the same is put together by hand.
-      const Plain = NodeAgentIdentity.layerProcessWith(options)
-      const Process = name === "undici" ? Plain : Layer.fresh(TaskRegistration.layer).pipe(
-        Layer.provideMerge(Layer.merge(Plain, Transport))
-      )
+      const Plain = NodeAgentIdentity.layerProcess(options)
+      const Process = name === "undici" ? Plain : Layer.merge(Plain, Transport)
+      const identity = AgentIdentity.layer(record)
       const context = yield* Layer.build(
-        Layer.fresh(Run.layerWithRegistration).pipe(Layer.provide(Observed), Layer.provide(Process))
+        Run.layerWith(identity, { registration: Observed }).pipe(Layer.provide(Counted), Layer.provide(Process))
       ).pipe(Effect.withClock(clock.clock))
-      current = () => Either.getOrUndefined(Context.get(context, RunTask.RunTask).current())
+      const task = Effect.orElseSucceed(Context.get(context, RunTask.RunTask).current, () => undefined)
+      current = () => Effect.runSync(task)
       const run: ChaosRun = {
         agent,
         client: Context.get(context, HttpClient.HttpClient),

@@ -1,0 +1,69 @@
+/**
+ * Whose URL is it: a first party's, which gets the run's identity, or another's.
+ *
+ * @since 0.1.0
+ */
+import * as BaseUrl from "./baseUrl.ts"
+
+/**
+ * What a request to this absolute URL carries of the run's identity.
+ *
+ * - `FirstParty`: the origin of a provider base, at its path or below it at a segment boundary, and neither the AuthAPI
+ *   nor a key set
+ * - `BearerOnly`: such a URL, of an endpoint that takes no assertions
+ * - `Ambiguous`: below a provider base, but with a path that servers may read in two ways: an empty segment, one that
+ *   climbs in escapes, or escapes that are not UTF-8
+ * - `Foreign`: everything else, and every URL with user information
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Party = "FirstParty" | "BearerOnly" | "Ambiguous" | "Foreign"
+
+/**
+ * Says of each URL which party it is. The environment is read once: give the classifier to all requests.
+ *
+ * @internal
+ */
+export const classifier = (environment: {
+  readonly authApi: URL
+  readonly jwks: URL | undefined
+  readonly providers: ReadonlyArray<URL>
+  readonly bearerOnly: ReadonlyArray<string>
+}): (url: URL) => Party => {
+  const { authApi, bearerOnly, jwks, providers } = environment
+  const bases = providers.map(readBase)
+  const never = [authApi, ...jwks === undefined ? [] : [jwks], ...providers.map(BaseUrl.jwksUrl)].map(readBase)
+  const withoutAssertion = providers.flatMap((base) =>
+    bearerOnly.map((endpoint) => readBase(BaseUrl.below(base, `/${endpoint.replace(/^\//, "")}`)))
+  )
+  return (url) => {
+    const { origin, pathname } = url
+    if (url.username !== "" || url.password !== "") return "Foreign"
+    const path = BaseUrl.readPath(pathname)
+    if (path === undefined) {
+      return bases.some((base) => base.origin === origin && pathname.startsWith(base.prefix)) ? "Ambiguous" : "Foreign"
+    }
+    const isBelow = (base: Base, of: "segments" | "pieces") =>
+      base.origin === origin && base[of].every((part, index) => part === path[of][index])
+    if (!bases.some((base) => isBelow(base, "segments")) || never.some((base) => isBelow(base, "pieces"))) {
+      return "Foreign"
+    }
+    return withoutAssertion.some((base) => isBelow(base, "pieces")) ? "BearerOnly" : "FirstParty"
+  }
+}
+
+interface Base extends BaseUrl.Path {
+  readonly origin: string
+  readonly prefix: string
+}
+
+const readBase = (url: URL): Base => {
+  const pathname = BaseUrl.trimSlashes(url.pathname)
+  // What cannot be read has no path below it: no path has this segment.
+  return {
+    origin: url.origin,
+    prefix: `${pathname}/`,
+    ...BaseUrl.readPath(pathname) ?? { segments: ["?"], pieces: ["?"] }
+  }
+}
