@@ -39,6 +39,13 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
     "protocol/AgentRuntimeId": [],
     "protocol/TaskId": [],
     "protocol/AccountId": []
+  },
+  run: {
+    "run/RunTask": [],
+    "run/AgentAssertion": [],
+    "run/TaskRegistration": [],
+    "run/backoff": ["run/RunTask"],
+    "run/singleFlight": ["run/RunTask", "run/AgentAssertion"]
   }
 }
 

@@ -25,7 +25,7 @@ import * as AgentRegistration from "./AgentRegistration.ts"
 import * as ChatGptLogin from "./ChatGptLogin.ts"
 import * as Cooldown from "./cooldown.ts"
 import * as CredentialStore from "./CredentialStore.ts"
-import * as Leased from "./lease.ts"
+import * as Lease from "./lease.ts"
 import * as PersistedTasks from "./persistedTasks.ts"
 
 /**
@@ -181,7 +181,7 @@ export const make = (options: Options): Effect.Effect<
     /** The record, once it has a runtime id. */
     const registered = (first: ChatGptLogin.Login) => {
       const { binding } = first
-      return Leased.take<AgentProvisioningError>({
+      return Lease.whileHeld<AgentProvisioningError>({
         store,
         binding,
         lease,

@@ -7,7 +7,7 @@
 import * as AgentKey from "@agent-identity/core/AgentKey"
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import * as Text from "@agent-identity/core/protocol/text"
-import * as Registering from "@agent-identity/core/run/authApi"
+import * as AuthApi from "@agent-identity/core/run/authApi"
 import * as Telemetry from "@agent-identity/core/run/telemetry"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -58,7 +58,7 @@ export class AgentRegistrationError extends Schema.TaggedError<AgentRegistration
    * @since 0.1.0
    */
   get retryable(): boolean {
-    return Registering.isRetryable(this)
+    return AuthApi.isRetryable(this)
   }
 
   /**
@@ -179,7 +179,7 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
     const register = (request: Request) =>
       Effect.suspend(() => {
         let attempts = 0
-        const fail = (reason: AgentRegistrationError["reason"], detail: string, more?: Partial<Registering.Failure>) =>
+        const fail = (reason: AgentRegistrationError["reason"], detail: string, more?: Partial<AuthApi.Failure>) =>
           new AgentRegistrationError({ ...more, reason, url: url.href, detail, attempts })
         const token = Redacted.value(request.token)
         if (!/^[\x21-\x7e]+$/.test(token)) {
@@ -191,7 +191,7 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
         const attempt = Effect.gen(function*() {
           attempts += 1
           const answer = yield* Effect.mapError(
-            Registering.post(client, {
+            AuthApi.post(client, {
               url,
               advice: "see that the bearer token is a present one, and of somebody who may register agents",
               headers: {
@@ -220,7 +220,7 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
               status: answer.status
             }))
         })
-        return Registering.retrying(attempt, () =>
+        return AuthApi.retrying(attempt, () =>
           fail("Timeout", "no agent within 75 seconds over all attempts"))
       })
 

@@ -32,7 +32,7 @@ export interface Step<E> {
  * whose holder has died ends by itself.
  * @internal
  */
-export const take = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecord, E> =>
+export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecord, E> =>
   Effect.gen(function*() {
     const leaseMillis = Math.min(Duration.toMillis(step.lease), LONGEST_LEASE_MILLIS)
     const get = step.store.get(step.binding)

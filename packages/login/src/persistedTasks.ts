@@ -5,7 +5,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as CredentialStore from "./CredentialStore.ts"
-import * as Leased from "./lease.ts"
+import * as Lease from "./lease.ts"
 
 /** @internal */
 export interface Options {
@@ -26,7 +26,7 @@ export const make = (options: Options): TaskRegistration.Service => {
 
   const register: TaskRegistration.Service["register"] = (stale) =>
     Effect.map(
-      Leased.take<TaskRegistration.TaskRegistrationError>({
+      Lease.whileHeld<TaskRegistration.TaskRegistrationError>({
         store,
         binding,
         lease,

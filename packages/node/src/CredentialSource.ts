@@ -91,7 +91,7 @@ export const fromConfig: Effect.Effect<
 > = Effect.gen(function*() {
   const agent = yield* fromKeyVariables
   for (const name of ["CODEX_ACCESS_TOKEN", "CODEX_AGENT_IDENTITY"]) {
-    const token = yield* variable(name)
+    const token = yield* secretVariable(name)
     if (token === undefined) continue
     if (agent !== undefined) return yield* invalid(name, `${RUNTIME_ID} is set too; unset one of them`)
     yield* Effect.logDebug(`Agent identity from ${name}`)
@@ -101,6 +101,9 @@ export const fromConfig: Effect.Effect<
 })
 
 const variable = (name: string) =>
+  Effect.map(Config.option(Config.string(name)), (value) => Option.getOrUndefined(value)?.trim() || undefined)
+
+const secretVariable = (name: string) =>
   Effect.map(
     Config.option(Config.redacted(name)),
     (value) => Option.getOrUndefined(Option.map(value, Redacted.value))?.trim() || undefined
@@ -112,7 +115,7 @@ const KEY_FILE = "CODEX_AGENT_IDENTITY_KEY_FILE"
 
 const fromKeyVariables = Effect.gen(function*() {
   const agentRuntimeId = yield* variable(RUNTIME_ID)
-  const text = yield* variable(PRIVATE_KEY)
+  const text = yield* secretVariable(PRIVATE_KEY)
   const file = yield* variable(KEY_FILE)
   if (agentRuntimeId === undefined) {
     return text === undefined && file === undefined

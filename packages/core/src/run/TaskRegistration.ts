@@ -20,7 +20,7 @@ import { TaskId } from "../protocol/TaskId.ts"
 import * as Text from "../protocol/text.ts"
 import * as Timestamp from "../protocol/Timestamp.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
-import * as Registering from "./authApi.ts"
+import * as AuthApi from "./authApi.ts"
 import { toEffect } from "./either.ts"
 import type * as Signing from "./Signing.ts"
 import * as Telemetry from "./telemetry.ts"
@@ -77,7 +77,7 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
    * @since 0.1.0
    */
   get retryable(): boolean {
-    return Registering.isRetryable(this)
+    return AuthApi.isRetryable(this)
   }
 
   /**
@@ -149,7 +149,7 @@ export const make: Effect.Effect<
     const fail = (
       reason: TaskRegistrationError["reason"],
       detail: string,
-      more?: Partial<Registering.Failure>
+      more?: Partial<AuthApi.Failure>
     ) => new TaskRegistrationError({ ...more, reason, agentRuntimeId, url: url.href, detail, attempts })
 
     const attempt = Effect.gen(function*() {
@@ -167,7 +167,7 @@ export const make: Effect.Effect<
         (error) => fail("SigningFailed", error.message)
       )
       const answer = yield* Effect.mapError(
-        Registering.post(client, { url, body, secrets: [body.signature], advice }),
+        AuthApi.post(client, { url, body, secrets: [body.signature], advice }),
         (failure) => fail(failure.reason, failure.detail, failure)
       )
       const taskId = yield* Effect.mapError(
@@ -177,7 +177,7 @@ export const make: Effect.Effect<
       return { taskId, registeredAt: yield* Clock.currentTimeMillis }
     })
 
-    return Registering.retrying(attempt, () => fail("Timeout", "no task within 75 seconds over all attempts")).pipe(
+    return AuthApi.retrying(attempt, () => fail("Timeout", "no task within 75 seconds over all attempts")).pipe(
       Effect.tap(({ taskId }) => Effect.annotateCurrentSpan(Telemetry.attributes({ agentRuntimeId, taskId }))),
       Effect.tap(({ taskId }) => logRegistration(agentRuntimeId, taskId))
     )
