@@ -53,16 +53,18 @@ export interface Changes {
 export const change = ({ annotations, redactedNames, requestInit: options }: Changes): Effect.Effect<void> =>
   Effect.withFiberRuntime<void>((fiber) => {
     const now = read(fiber)
+    const context = options === undefined ? now.context : Context.add(
+      now.context,
+      FetchHttpClient.RequestInit,
+      { ...requestInit(now.context), ...options }
+    )
+    // Effect's own tracer keeps nothing and shows nothing: where there is no other, nobody pays for what spans show.
+    if (isNative(fiber.currentTracer)) return write(now, { ...now, context })
     const more = redactedNames?.filter((name) => !now.redactedNames.includes(name)) ?? []
     return write(now, {
-      context: options === undefined ? now.context : Context.add(
-        now.context,
-        FetchHttpClient.RequestInit,
-        { ...requestInit(now.context), ...options }
-      ),
+      context,
       redactedNames: more.length === 0 ? now.redactedNames : [...now.redactedNames, ...more],
-      // Effect's own tracer keeps nothing and shows nothing: where there is no other, nobody pays for them.
-      annotations: annotations === undefined || isNative(fiber.currentTracer) ? now.annotations : HashMap.union(
+      annotations: annotations === undefined ? now.annotations : HashMap.union(
         // A client that tries again still has those of the attempt before.
         HashMap.filter(now.annotations, (_, name) => !name.startsWith("agent_identity.")),
         annotations()

@@ -41,7 +41,7 @@ const make = Effect.gen(function*() {
     { name: "baseline: mapRequest, two constant headers", loop: Harness.inFiber(() => constant.get(URL)) },
     { name: "control: the client as it is", loop: Harness.inFiber(() => stub.get(URL)) },
     { name: "control: two constant headers, no redirects", loop: Harness.inFiber(() => safe.get(URL)) },
-    { name: "authorize(client)", target: 1.05, loop: Harness.inFiber(() => authorized.get(URL)) },
+    { name: "authorize(client)", target: 1.3, loop: Harness.inFiber(() => authorized.get(URL)) },
     { name: "layerHttpClient", loop: Harness.inFiber(() => replaced.get(URL)) },
     { name: "peer: a fetch wrapper by hand, signing each time", loop: Harness.promised(() => signedFetch(URL)) }
   ] satisfies ReadonlyArray<Harness.Case>
