@@ -7,7 +7,7 @@ import { Effect, Layer } from "effect"
 
 /** The code under test. */
 const listModels = Effect.flatMap(
-  HttpClient.get(`${Fakes.PROVIDER_BASE}/models`),
+  HttpClient.get(`${Fakes.providerBase}/models`),
   (response) => response.json
 )
 

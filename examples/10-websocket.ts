@@ -53,7 +53,7 @@ const program = Effect.gen(function*() {
   /** Dials, and dials again for each new task. */
   const listen = socket.runRaw((message) => Queue.offer(messages, String(message))).pipe(
     Effect.tapError((error) => Console.log(`  app        ${error.message}`)),
-    Effect.retry({ while: (error) => error.reason === "Close" && error.code === ProviderSocket.TASK_REPLACED })
+    Effect.retry({ while: (error) => error.reason === "Close" && error.code === ProviderSocket.taskReplaced })
   )
   const work = Effect.gen(function*() {
     yield* Console.log(`  app        received ${yield* Queue.take(messages)}`)

@@ -57,7 +57,7 @@ const Server = Layer.mergeAll(
     HttpLayerRouter.serve(routes, {
       disableLogger: true,
       disableListenLog: true,
-      routerConfig: AuthApi.ROUTER_CONFIG
+      routerConfig: AuthApi.routerConfig
     }),
   Layer.provide(Verifier),
   Layer.provideMerge(AgentDirectory.layerMemoryWith({ taskLifetime: "1 hour" })),

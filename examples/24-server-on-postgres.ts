@@ -40,7 +40,7 @@ const Routes = Layer.mergeAll(
 const Server = HttpLayerRouter.serve(Routes, {
   disableLogger: true,
   disableListenLog: true,
-  routerConfig: AuthApi.ROUTER_CONFIG
+  routerConfig: AuthApi.routerConfig
 }).pipe(
   Layer.provide(AgentAssertionVerifier.layer),
   Layer.provideMerge(Directory),

@@ -56,6 +56,6 @@ it.effect("an agent of a FedRAMP account says so, at the provider that is named 
   Effect.gen(function*() {
     const named = yield* Effect.flatMap(HttpClient.get("https://models.test/v1/models"), (response) => response.json)
     assert.deepInclude(named, { "chatgpt-account-id": "account-test", "x-openai-fedramp": "true" })
-    const other = yield* Effect.flatMap(HttpClient.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.json)
+    const other = yield* Effect.flatMap(HttpClient.get(`${Fakes.providerBase}/models`), (response) => response.json)
     assert.doesNotHaveAnyKeys(other, ["authorization", "chatgpt-account-id", "x-openai-fedramp"])
   }).pipe(Effect.provide(FedrampRun)))

@@ -139,7 +139,7 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>, model:
       HttpLayerRouter.serve(routes, {
         disableLogger: true,
         disableListenLog: true,
-        routerConfig: AuthApi.ROUTER_CONFIG
+        routerConfig: AuthApi.routerConfig
       }),
     Layer.provide(AgentAuthentication.layer),
     Layer.provide(AgentAssertionVerifier.layer),

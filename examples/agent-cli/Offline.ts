@@ -49,7 +49,7 @@ export const answer = ({ input }: Request): string =>
 
 const ScriptedModel = HttpLayerRouter.add(
   "POST",
-  ResponsesApi.RESPONSES_PATH,
+  ResponsesApi.responsesPath,
   HttpServerRequest.schemaBodyJson(Request).pipe(
     Effect.map((request) => HttpServerResponse.text(answer(request), { contentType: "text/event-stream" })),
     Effect.orElse(() => HttpServerResponse.empty({ status: 400 })),

@@ -132,7 +132,7 @@ export const makeBackend = (options: { readonly sealed: boolean; readonly seen: 
         HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi).pipe(Layer.provide(IssuerApiHandlers.layer)),
         ResponsesHandlers.layer
       ),
-      { disableLogger: true, disableListenLog: true, routerConfig: AuthApi.ROUTER_CONFIG, middleware }
+      { disableLogger: true, disableListenLog: true, routerConfig: AuthApi.routerConfig, middleware }
     ))).pipe(
       Layer.provideMerge(AgentAssertionVerifier.layer),
       Layer.provideMerge(Layer.mergeAll(AgentDirectory.layerMemory, AgentIdentityIssuer.layer, NodeSigning.layer)),

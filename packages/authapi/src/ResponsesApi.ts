@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  * @category constants
  */
-export const RESPONSES_PATH = "/backend-api/codex/responses"
+export const responsesPath = "/backend-api/codex/responses"
 
 /**
  * Where it lists its models.
@@ -20,7 +20,7 @@ export const RESPONSES_PATH = "/backend-api/codex/responses"
  * @since 0.1.0
  * @category constants
  */
-export const MODELS_PATH = "/backend-api/codex/models"
+export const modelsPath = "/backend-api/codex/models"
 
 /**
  * What is looked at of a request; it may have more.

@@ -52,7 +52,7 @@ export const layerResponses = (options: Options): Layer.Layer<never, never, Requ
 
       yield* router.add(
         "POST",
-        ResponsesApi.RESPONSES_PATH,
+        ResponsesApi.responsesPath,
         protect((caller, request) =>
           Effect.gen(function*() {
             const body = yield* readBody(request)
@@ -72,7 +72,7 @@ export const layerResponses = (options: Options): Layer.Layer<never, never, Requ
       )
       yield* router.add(
         "GET",
-        ResponsesApi.RESPONSES_PATH,
+        ResponsesApi.responsesPath,
         protect((_caller, { headers }) =>
           Effect.succeed(headers.upgrade?.toLowerCase() === "websocket" ? upgradeRefused : methodRefused)
         )
@@ -91,7 +91,7 @@ export const layerModels: Layer.Layer<never, never, Requirements> = HttpLayerRou
     const protect = yield* makeProtect
     yield* router.add(
       "GET",
-      ResponsesApi.MODELS_PATH,
+      ResponsesApi.modelsPath,
       protect(() => Effect.succeed(HttpServerResponse.unsafeJson({ models: [] })))
     )
   })
@@ -113,7 +113,7 @@ export const layerModels: Layer.Layer<never, never, Requirements> = HttpLayerRou
  * )
  *
  * const { dispose, handler } = HttpLayerRouter.toWebHandler(Routes, { disableLogger: true })
- * const response = await handler(new Request(`http://localhost${ResponsesApi.MODELS_PATH}`))
+ * const response = await handler(new Request(`http://localhost${ResponsesApi.modelsPath}`))
  * assert.deepStrictEqual(response.status, 401)
  * await dispose()
  *

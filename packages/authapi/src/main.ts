@@ -15,14 +15,14 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { type Command, CommandError, parse, USAGE } from "./internal/options.ts"
+import { type Command, CommandError, parse, usage } from "./internal/options.ts"
 import * as Server from "./internal/server.ts"
 import * as State from "./internal/state.ts"
 
 const run = (command: Command) => {
   switch (command._tag) {
     case "Help":
-      return Console.log(USAGE)
+      return Console.log(usage)
     case "Serve":
       return Layer.launch(Server.layer(command.options, Console.log))
     case "Mint":

@@ -47,7 +47,7 @@ const post = (body: HttpBody.HttpBody, encoding?: string) =>
   Effect.gen(function*() {
     const client = yield* HttpClient.HttpClient
     const authorization = Redacted.value((yield* assertion).header)
-    const response = yield* client.post(ResponsesApi.RESPONSES_PATH, {
+    const response = yield* client.post(ResponsesApi.responsesPath, {
       headers: encoding === undefined ? { authorization } : { authorization, "content-encoding": encoding },
       body
     })
@@ -123,7 +123,7 @@ describe("the Responses endpoint", () => {
   it.effect("answers with events when it is to stream", () =>
     Effect.gen(function*() {
       const client = yield* HttpClient.HttpClient
-      const response = yield* client.post(ResponsesApi.RESPONSES_PATH, {
+      const response = yield* client.post(ResponsesApi.responsesPath, {
         headers: { authorization: Redacted.value((yield* assertion).header) },
         body: HttpBody.unsafeJson({ model: "gpt-demo", input: "x", stream: true })
       })
@@ -162,7 +162,7 @@ describe("the Responses endpoint", () => {
       const client = yield* HttpClient.HttpClient
       const get = (headers: Record<string, string>) =>
         Effect.flatMap(
-          client.get(`${ResponsesApi.MODELS_PATH}?client_version=1`, { headers }),
+          client.get(`${ResponsesApi.modelsPath}?client_version=1`, { headers }),
           (response) => Effect.map(response.json, (json) => ({ status: response.status, json }))
         )
       assert.deepStrictEqual(yield* get({ authorization: Redacted.value((yield* assertion).header) }), {
@@ -175,7 +175,7 @@ describe("the Responses endpoint", () => {
   it.effect("refuses an assertion before it looks at a body", () =>
     Effect.gen(function*() {
       const client = yield* HttpClient.HttpClient
-      const response = yield* client.post(ResponsesApi.RESPONSES_PATH, {
+      const response = yield* client.post(ResponsesApi.responsesPath, {
         headers: { authorization: "AgentAssertion abc", "content-encoding": "br" },
         body: bytes(bomb)
       })
@@ -191,7 +191,7 @@ const upgrade = (headers: Record<string, string>) =>
     const origin = yield* HttpServer.addressFormattedWith(Effect.succeed)
     const port = new URL(origin).port
     return yield* Effect.async<{ status: number; upgrade: unknown; body: unknown }, Error>((resume) => {
-      const request = nodeRequest({ host: "127.0.0.1", port, path: ResponsesApi.RESPONSES_PATH, headers })
+      const request = nodeRequest({ host: "127.0.0.1", port, path: ResponsesApi.responsesPath, headers })
       request.on("error", (error) => resume(Effect.fail(error))).on("response", (response) => {
         let body = ""
         response.setEncoding("utf8").on("data", (chunk) => body += chunk)
@@ -230,7 +230,7 @@ describe("a request for a WebSocket", () => {
   it.effect("is none without the header, and answered with 405", () =>
     Effect.gen(function*() {
       const client = yield* HttpClient.HttpClient
-      const response = yield* client.get(ResponsesApi.RESPONSES_PATH, {
+      const response = yield* client.get(ResponsesApi.responsesPath, {
         headers: { authorization: Redacted.value((yield* assertion).header) }
       })
       assert.strictEqual(response.status, 405)
@@ -398,7 +398,7 @@ describe("any other body", () => {
       const authorization = Redacted.value((yield* assertion).header)
       const ended = yield* Effect.fork(Effect.async<void>((resume) => {
         const headers = { authorization, "content-length": 20 }
-        const options = { host: "127.0.0.1", port: new URL(origin).port, path: ResponsesApi.RESPONSES_PATH, headers }
+        const options = { host: "127.0.0.1", port: new URL(origin).port, path: ResponsesApi.responsesPath, headers }
         const request = nodeRequest({ ...options, method: "POST" })
         request.on("error", () => resume(Effect.void)).on("response", () => resume(Effect.void)).write("{\"input\":")
       }))

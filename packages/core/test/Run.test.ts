@@ -65,7 +65,7 @@ class Two extends Context.Tag("test/Two")<Two, Caller>() {}
 class Three extends Context.Tag("test/Three")<Three, Caller>() {}
 
 const caller = Effect.map(HttpClient.HttpClient, (client): Caller => ({
-  call: Effect.flatMap(client.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.text)
+  call: Effect.flatMap(client.get(`${Fakes.providerBase}/models`), (response) => response.text)
 }))
 const LayerOne = Layer.effect(One, caller)
 const LayerTwo = Layer.effect(Two, caller)

@@ -109,10 +109,10 @@ export const billOfMaterials = (options: {
 }): BillOfMaterials => ({
   agentVersion: options.agentVersion,
   agentHarnessId: options.sessionSource === "vscode" ? "codex-app" : "codex-cli",
-  runningLocation: `${options.sessionSource}-${RUST_SYSTEMS[options.platform] ?? options.platform}`
+  runningLocation: `${options.sessionSource}-${rustSystems[options.platform] ?? options.platform}`
 })
 
-const RUST_SYSTEMS: Readonly<Record<string, string>> = { darwin: "macos", win32: "windows", sunos: "solaris" }
+const rustSystems: Readonly<Record<string, string>> = { darwin: "macos", win32: "windows", sunos: "solaris" }
 
 /**
  * The capability that the reference client asks for (openai/codex, codex-rs/agent-identity/src/lib.rs).
@@ -120,7 +120,7 @@ const RUST_SYSTEMS: Readonly<Record<string, string>> = { darwin: "macos", win32:
  * @since 0.1.0
  * @category constants
  */
-export const CAPABILITIES: ReadonlyArray<string> = ["responsesapi"]
+export const capabilities: ReadonlyArray<string> = ["responsesapi"]
 
 /**
  * One agent to register.
@@ -134,7 +134,7 @@ export interface Request {
   /** The agent's Ed25519 public key, 32 bytes: the same at every attempt. */
   readonly publicKey: Uint8Array
   readonly billOfMaterials: BillOfMaterials
-  /** `CAPABILITIES` by default. */
+  /** `capabilities` by default. */
   readonly capabilities?: ReadonlyArray<string> | undefined
   /** How long the agent is to live, in seconds; the server decides where it is undefined. */
   readonly ttl?: number | undefined
@@ -205,7 +205,7 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
                   running_location: request.billOfMaterials.runningLocation
                 },
                 agent_public_key: AgentKey.toSshPublicKey(request.publicKey),
-                capabilities: request.capabilities ?? CAPABILITIES,
+                capabilities: request.capabilities ?? capabilities,
                 ttl: request.ttl ?? null
               },
               secrets: [token]
@@ -252,7 +252,7 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
  *   const { importPrivateKey } = yield* Signing.Signing
  *   const { publicKey } = yield* importPrivateKey(yield* AgentKey.generate())
  *   const billOfMaterials = { agentVersion: "1.0.0", agentHarnessId: "my-agent", runningLocation: "cli-linux" }
- *   const id = yield* register({ token: Redacted.make(ScriptedAuthApi.BEARER), publicKey, billOfMaterials })
+ *   const id = yield* register({ token: Redacted.make(ScriptedAuthApi.bearerToken), publicKey, billOfMaterials })
  *   assert.match(id, /^agent-/)
  * })
  *

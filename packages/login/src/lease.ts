@@ -34,14 +34,14 @@ export interface Step<E> {
  */
 export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecord, E> =>
   Effect.gen(function*() {
-    const leaseMillis = Math.min(Duration.toMillis(step.lease), LONGEST_LEASE_MILLIS)
+    const leaseMillis = Math.min(Duration.toMillis(step.lease), longestLeaseMillis)
     const get = step.store.get(step.binding)
     const swap = (current: Option.Option<CredentialStore.Entry>, next: CredentialStore.AgentRecord) =>
       step.store.compareAndSwap(step.binding, Option.map(current, ({ version }) => version), Option.some(next))
     /** After a swap that came too late: another has won it, and not always. */
     let lost = 0
     const late = Effect.suspend(() =>
-      ++lost < MOST_LOST_SWAPS ? Effect.flatMap(Random.nextRange(5, 20), Effect.sleep) : Effect.fail(step.onStoreError(
+      ++lost < mostLostSwaps ? Effect.flatMap(Random.nextRange(5, 20), Effect.sleep) : Effect.fail(step.onStoreError(
         new CredentialStore.CredentialStoreError({
           reason: "Locked",
           store: "the credential store",
@@ -57,7 +57,7 @@ export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.Agent
       if (yield* step.isDone(record)) return Option.getOrThrow(record)
       const now = yield* Clock.currentTimeMillis
       const lease = Option.getOrUndefined(record)?.lease
-      if (lease !== undefined && lease.expiresAt > now && lease.expiresAt <= now + LONGEST_LEASE_MILLIS) {
+      if (lease !== undefined && lease.expiresAt > now && lease.expiresAt <= now + longestLeaseMillis) {
         if (turn === 5) yield* Effect.logInfo("Waiting for another process, which is at work on the same agent")
         yield* Effect.interruptible(Effect.sleep(yield* Random.nextRange(20, Math.min(500, 50 * 2 ** turn))))
         lost = 0
@@ -111,10 +111,10 @@ export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.Agent
   })
 
 /** A clock that was wrong must not hold up everybody else. */
-const LONGEST_LEASE_MILLIS = 600_000
+const longestLeaseMillis = 600_000
 
 /** In a row, with the waits between them. */
-const MOST_LOST_SWAPS = 20
+const mostLostSwaps = 20
 
 /** What the AuthAPI has given is not lost to a store that is out of reach for a moment. */
 const again = <A>(effect: Effect.Effect<A, CredentialStore.CredentialStoreError>) =>

@@ -87,7 +87,7 @@ describe("AgentProvisioning: a new agent", () => {
       assert.strictEqual(second.taskId, first.taskId)
       assert.deepStrictEqual({ ...first.identity.account }, { id: "acct-1", fedramp: false } as object)
       const [request] = yield* requests
-      assert.strictEqual(request?.headers.authorization, `Bearer ${Scripted.BEARER}`)
+      assert.strictEqual(request?.headers.authorization, `Bearer ${Scripted.bearerToken}`)
       const { abom, agent_public_key } = JSON.parse(request?.body ?? "")
       assert.deepStrictEqual(abom, {
         agent_version: "1.2.3",
@@ -634,12 +634,12 @@ describe("AgentProvisioning: what is shown", () => {
   it.effect("has neither the token nor the key", () =>
     Effect.gen(function*() {
       const { lines, observe, spans } = observer()
-      yield* script(status(503), status(400, `{"sent":"${Scripted.BEARER}"}`))
+      yield* script(status(503), status(400, `{"sent":"${Scripted.bearerToken}"}`))
       const error = yield* observe(Effect.flip(driven(run())))
       yield* become(login("acct-2"))
       const result = yield* observe(driven(run()))
       const { privateKey } = Option.getOrThrow(yield* kept(login("acct-2").binding))
-      const secrets = [Scripted.BEARER, Redacted.value(privateKey), Redacted.value(privateKey).slice(22, 60)]
+      const secrets = [Scripted.bearerToken, Redacted.value(privateKey), Redacted.value(privateKey).slice(22, 60)]
       assertClean("an error", shown(error), secrets)
       assertClean("an agent", shown(result), secrets)
       assertClean("a log", lines.join("\n"), secrets)

@@ -19,7 +19,7 @@ const publicKey = Either.getOrThrow(
   Encoding.decodeHex("ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c")
 )
 const request: AgentRegistration.Request = {
-  token: Redacted.make(Scripted.BEARER),
+  token: Redacted.make(Scripted.bearerToken),
   publicKey,
   billOfMaterials: AgentRegistration.billOfMaterials({ agentVersion: "1.2.3", sessionSource: "cli", platform: "linux" })
 }
@@ -117,7 +117,7 @@ for (const [transport, layer] of transports) {
         yield* driven(register())
         const [sent] = yield* server.requests
         assert.strictEqual(`${sent?.method} ${sent?.url}`, "POST /api/accounts/v1/agent/register")
-        assert.strictEqual(sent?.headers.authorization, `Bearer ${Scripted.BEARER}`)
+        assert.strictEqual(sent?.headers.authorization, `Bearer ${Scripted.bearerToken}`)
         assert.strictEqual(sent?.headers["content-type"], "application/json")
         assert.notProperty(sent?.headers, "x-openai-fedramp")
         assert.deepStrictEqual(JSON.parse(sent?.body ?? ""), {
@@ -154,7 +154,7 @@ describe("AgentRegistration", () => {
     Effect.gen(function*() {
       const server = yield* ScriptedAuthApi
       yield* server.script(
-        status(403, undefined, `the token ${Scripted.BEARER} of ${AgentKey.toSshPublicKey(publicKey)} is refused`)
+        status(403, undefined, `the token ${Scripted.bearerToken} of ${AgentKey.toSshPublicKey(publicKey)} is refused`)
       )
       const error = yield* Effect.flip(driven(register()))
       assert.include(error.body, "the token <redacted> of ssh-ed25519")
@@ -162,7 +162,7 @@ describe("AgentRegistration", () => {
         error.message,
         /^No agent from http:\/\/127\.0\.0\.1:\d+\/api\/accounts\/v1\/agent\/register \(1 attempt\): status 403; see that the bearer token is a present one, and of somebody who may register agents: the token/
       )
-      assertClean("an error", shown(error), [Scripted.BEARER])
+      assertClean("an error", shown(error), [Scripted.bearerToken])
     }).pipe(Effect.provide(undici)))
 
   it.effect("ends when its caller is interrupted", () =>

@@ -85,7 +85,7 @@ describe("ChatGptRun.layerAuth", () => {
       const { auth, request } = yield* session
       assert.strictEqual(yield* calls, 3)
       const sent = yield* request("/responses")
-      assert.strictEqual(sent.authorization, `Bearer ${Scripted.BEARER}`)
+      assert.strictEqual(sent.authorization, `Bearer ${Scripted.bearerToken}`)
       assert.strictEqual(sent["chatgpt-account-id"], "acct-1")
       assert.strictEqual(sent["x-openai-fedramp"], "true")
       // Compaction is a request like others, and realtime too.
@@ -145,7 +145,7 @@ describe("ChatGptRun.layerAuth", () => {
       const { auth } = yield* session
       const credential = yield* auth.current
       if (credential._tag !== "Bearer") return assert.fail(credential._tag)
-      assert.strictEqual(Redacted.value(credential.token), Scripted.BEARER)
+      assert.strictEqual(Redacted.value(credential.token), Scripted.bearerToken)
       assert.include(credential.reason, "JwtOnly")
       assert.strictEqual(yield* calls, 0)
     }).pipe(Effect.provide(Layer.provideMerge(process({ policy: "JwtOnly" }), World))))
@@ -205,7 +205,7 @@ describe("ChatGptRun.layerAuth", () => {
       const credential = yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current)
       assert.strictEqual(
         credential._tag === "Assertion" ? String(credential.agentRuntimeId) : credential._tag,
-        Fakes.AGENT_RUNTIME_ID
+        Fakes.agentRuntimeId
       )
     }).pipe(Effect.provide(
       ChatGptRun.layerAuth(Layer.merge(Fakes.layerAgentProvisioning, Fakes.layerChatGptLogin))
@@ -214,7 +214,7 @@ describe("ChatGptRun.layerAuth", () => {
   it.scoped("provisions an agent over fakes", () =>
     Effect.gen(function*() {
       const { agent } = yield* AgentProvisioning.AgentProvisioning
-      assert.strictEqual((yield* agent).identity.agentRuntimeId, Fakes.AGENT_RUNTIME_ID)
+      assert.strictEqual((yield* agent).identity.agentRuntimeId, Fakes.agentRuntimeId)
     }).pipe(Effect.provide(
       AgentProvisioning.layer({
         policy: "ChatGptAuth",

@@ -6,7 +6,11 @@ import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { NodeHttpClient } from "@effect/platform-node"
 import { Context, Effect, Layer, Redacted } from "effect"
 
-export const login = (accountId = "acct-1", chatgptUserId = "user-1", token = Scripted.BEARER): ChatGptLogin.Login => ({
+export const login = (
+  accountId = "acct-1",
+  chatgptUserId = "user-1",
+  token = Scripted.bearerToken
+): ChatGptLogin.Login => ({
   binding: { accountId: AccountId.AccountId.make(accountId), chatgptUserId },
   fedramp: false,
   accessToken: Redacted.make(token)

@@ -102,7 +102,7 @@ export const make = (options: Options): Effect.Effect<Effect.Effect<Redacted.Red
     })
   })
 
-const MAX_OUTPUT_CHARACTERS = 64 * 1024
+const maxOutputCharacters = 64 * 1024
 
 const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCommandError> => {
   const fail = (reason: AuthCommandError["reason"], detail: string) =>
@@ -114,7 +114,7 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     yield* Effect.forkScoped(Effect.ignore(Stream.runDrain(child.stderr)))
     const output = child.stdout.pipe(
       Stream.decodeText(),
-      Stream.runFold("", (text, chunk) => text.length > MAX_OUTPUT_CHARACTERS ? text : text + chunk)
+      Stream.runFold("", (text, chunk) => text.length > maxOutputCharacters ? text : text + chunk)
     )
     const [text, exitCode] = yield* Effect.zip(output, child.exitCode).pipe(
       Effect.timeoutFail({
@@ -130,7 +130,7 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     )
     if (exitCode !== 0) return yield* fail("Failed", `ended with exit code ${exitCode}; run it by hand to see why`)
     const token = text.trim()
-    return /^[\x21-\x7e]+$/.test(token) && token.length <= MAX_OUTPUT_CHARACTERS
+    return /^[\x21-\x7e]+$/.test(token) && token.length <= maxOutputCharacters
       ? Redacted.make(token)
       : yield* fail("NoToken", "printed no token; it has to print one line of visible ASCII and nothing else")
   }).pipe(

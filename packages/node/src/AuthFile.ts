@@ -77,7 +77,7 @@ export const layerLogin = (options: {
     new ChatGptLogin.ChatGptLoginError({ reason, source: file, detail })
   const current = read(file).pipe(
     Effect.mapError((error) => {
-      if (error._tag === "NotWhole") return fail("Invalid", NOT_JSON)
+      if (error._tag === "NotWhole") return fail("Invalid", notJson)
       return error.cause.code === "ENOENT"
         ? fail("LoggedOut", "there is no such file; log in with ChatGPT")
         : fail("Unreadable", unreadable(error.cause))
@@ -118,7 +118,7 @@ const makeStore = (file: string): CredentialStore.Service => {
     const code = error.code ?? ""
     if (code === "ENOENT") return gone()
     if (code === "ELOCKED") return fail("Locked", `others hold the lock ${file}.lock all the time; try again later`)
-    return DISK_FULL.has(code)
+    return diskFull.has(code)
       ? fail("DiskFull", `there is no space left (${code}); make some`)
       : fail("Unwritable", `it cannot be written (${code}); see that you may write it and its folder`)
   }
@@ -173,7 +173,7 @@ const makeStore = (file: string): CredentialStore.Service => {
   return {
     get: (binding) =>
       read(file).pipe(
-        Effect.mapError((error) => error._tag === "NotWhole" ? fail("Invalid", NOT_JSON) : onReadError(error.cause)),
+        Effect.mapError((error) => error._tag === "NotWhole" ? fail("Invalid", notJson) : onReadError(error.cause)),
         Effect.flatMap((auth) => toEffect(look(auth, binding))),
         Effect.map(({ entry }) => entry)
       ),
@@ -182,7 +182,7 @@ const makeStore = (file: string): CredentialStore.Service => {
         untilWhole,
         Effect.retry({ times: 20, while: Predicate.isTagged("Changed") }),
         Effect.catchTags({
-          NotWhole: () => fail("Invalid", NOT_JSON),
+          NotWhole: () => fail("Invalid", notJson),
           Changed: () => fail("Locked", "others change the file all the time; try again later")
         })
       )
@@ -220,8 +220,8 @@ const read = (file: string): Effect.Effect<Format.AuthFile, NotWhole | ReadError
     }
   ))
 
-const NOT_JSON = "it is no JSON object; repair it, or log in again"
+const notJson = "it is no JSON object; repair it, or log in again"
 
 const unreadable = (error: NodeJS.ErrnoException) => `it cannot be read (${error.code}); see that you may read it`
 
-const DISK_FULL: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"])
+const diskFull: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"])

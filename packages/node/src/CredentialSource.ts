@@ -93,7 +93,7 @@ export const fromConfig: Effect.Effect<
   for (const name of ["CODEX_ACCESS_TOKEN", "CODEX_AGENT_IDENTITY"]) {
     const token = yield* secretVariable(name)
     if (token === undefined) continue
-    if (agent !== undefined) return yield* invalid(name, `${RUNTIME_ID} is set too; unset one of them`)
+    if (agent !== undefined) return yield* invalid(name, `${runtimeIdVariable} is set too; unset one of them`)
     yield* Effect.logDebug(`Agent identity from ${name}`)
     return yield* fromToken(name, token)
   }
@@ -109,28 +109,28 @@ const secretVariable = (name: string) =>
     (value) => Option.getOrUndefined(Option.map(value, Redacted.value))?.trim() || undefined
   )
 
-const RUNTIME_ID = "CODEX_AGENT_IDENTITY_RUNTIME_ID"
-const PRIVATE_KEY = "CODEX_AGENT_IDENTITY_PRIVATE_KEY"
-const KEY_FILE = "CODEX_AGENT_IDENTITY_KEY_FILE"
+const runtimeIdVariable = "CODEX_AGENT_IDENTITY_RUNTIME_ID"
+const privateKeyVariable = "CODEX_AGENT_IDENTITY_PRIVATE_KEY"
+const keyFileVariable = "CODEX_AGENT_IDENTITY_KEY_FILE"
 
 const fromKeyVariables = Effect.gen(function*() {
-  const agentRuntimeId = yield* variable(RUNTIME_ID)
-  const text = yield* secretVariable(PRIVATE_KEY)
-  const file = yield* variable(KEY_FILE)
+  const agentRuntimeId = yield* variable(runtimeIdVariable)
+  const text = yield* secretVariable(privateKeyVariable)
+  const file = yield* variable(keyFileVariable)
   if (agentRuntimeId === undefined) {
     return text === undefined && file === undefined
       ? undefined
-      : yield* invalid(RUNTIME_ID, "it is not set, and a key is; set it to the runtime id of the agent")
+      : yield* invalid(runtimeIdVariable, "it is not set, and a key is; set it to the runtime id of the agent")
   }
   if (text !== undefined && file !== undefined) {
-    return yield* invalid(PRIVATE_KEY, `${KEY_FILE} is set too; unset one of them`)
+    return yield* invalid(privateKeyVariable, `${keyFileVariable} is set too; unset one of them`)
   }
   const privateKey = file !== undefined
     ? yield* readKeyFile(file)
     : text !== undefined
-    ? yield* checkKey(PRIVATE_KEY, text)
-    : yield* invalid(PRIVATE_KEY, `neither it nor ${KEY_FILE} is set; set one of them`)
-  yield* Effect.logDebug(`Agent identity from ${RUNTIME_ID}`)
+    ? yield* checkKey(privateKeyVariable, text)
+    : yield* invalid(privateKeyVariable, `neither it nor ${keyFileVariable} is set; set one of them`)
+  yield* Effect.logDebug(`Agent identity from ${runtimeIdVariable}`)
   return { _tag: "Record", record: { agentRuntimeId, privateKey }, taskId: undefined } as const
 })
 

@@ -55,7 +55,7 @@ export class ProviderSocketError
  * @since 0.1.0
  * @category constants
  */
-export const TASK_REPLACED = 4001
+export const taskReplaced = 4001
 
 /**
  * The close code when the run is over.
@@ -63,7 +63,7 @@ export const TASK_REPLACED = 4001
  * @since 0.1.0
  * @category constants
  */
-export const RUN_ENDED = 4002
+export const runEnded = 4002
 
 /**
  * What an app says of its socket.
@@ -83,8 +83,8 @@ export interface Options {
 }
 
 /**
- * A socket that dials at every `run`, with an assertion that is made for that handshake. It closes, with `TASK_REPLACED`
- * or `RUN_ENDED`, once its task is no longer the run's. A handshake that is refused because the task is invalid renews
+ * A socket that dials at every `run`, with an assertion that is made for that handshake. It closes, with `taskReplaced`
+ * or `runEnded`, once its task is no longer the run's. A handshake that is refused because the task is invalid renews
  * the task and is tried once more. Redirects are not followed. Where the URL is not first party nothing of the run is
  * sent. `https:` is taken for `wss:`.
  *
@@ -95,7 +95,7 @@ export interface Options {
  *
  * const listen = (url: string) =>
  *   Effect.flatMap(ProviderSocket.make(url), (socket) => socket.runRaw((message) => Effect.log(message))).pipe(
- *     Effect.retry({ while: (error) => error.reason === "Close" && error.code === ProviderSocket.TASK_REPLACED })
+ *     Effect.retry({ while: (error) => error.reason === "Close" && error.code === ProviderSocket.taskReplaced })
  *   )
  *
  * // Nobody listens there.
@@ -129,7 +129,7 @@ export const make = (
       const clientOptions = {
         headers: { ...request.headers, ...Redacted.value(signed.headers) },
         followRedirects: false,
-        closeTimeout: CLOSE_TIMEOUT_MILLIS
+        closeTimeout: closeTimeoutMillis
       }
       const socket = yield* Effect.acquireRelease(
         Effect.try({
@@ -153,7 +153,7 @@ export const make = (
 
       if (dialed.taskId !== undefined) {
         yield* Effect.forkScoped(Effect.gen(function*() {
-          dialed.end = ENDS[yield* auth.replaced(dialed.taskId!)]
+          dialed.end = ends[yield* auth.replaced(dialed.taskId!)]
           socket.close(dialed.end.code, dialed.end.closeReason)
         }))
       }
@@ -190,7 +190,7 @@ export const make = (
           const { end, opened, refusal, taskId } = dial ?? {}
           if (end !== undefined) {
             // Another one renewed the task while this one was still dialing.
-            return opened !== true && !dialedBefore && end.code === TASK_REPLACED
+            return opened !== true && !dialedBefore && end.code === taskReplaced
               ? supervise(run, true)
               : Effect.fail(closeError(end))
           }
@@ -248,9 +248,9 @@ const guard =
       : undefined
   }
 
-const ENDS = {
-  Replaced: { code: TASK_REPLACED, closeReason: "the run's task was replaced" },
-  Ended: { code: RUN_ENDED, closeReason: "the run is over" }
+const ends = {
+  Replaced: { code: taskReplaced, closeReason: "the run's task was replaced" },
+  Ended: { code: runEnded, closeReason: "the run is over" }
 }
 
 /** Without user information and query, in whatever form they are written. */
@@ -261,9 +261,9 @@ const showUrl = (url: string): string => {
 }
 
 /** How long a server may take to answer a close. */
-const CLOSE_TIMEOUT_MILLIS = 1000
+const closeTimeoutMillis = 1000
 
-const MAX_BODY_BYTES = 64 * 1024
+const maxBodyBytes = 64 * 1024
 
 const openError = (cause: unknown) => new Socket.SocketGenericError({ reason: "Open", cause })
 
@@ -285,10 +285,10 @@ const readJson = (response: IncomingMessage): Effect.Effect<unknown> =>
     : NodeStream.fromReadable<void, Uint8Array>(() => response, () => undefined).pipe(
       Stream.runFoldWhile(
         { chunks: [] as ReadonlyArray<Uint8Array>, length: 0 },
-        ({ length }) => length <= MAX_BODY_BYTES,
+        ({ length }) => length <= maxBodyBytes,
         ({ chunks, length }, chunk) => ({ chunks: [...chunks, chunk], length: length + chunk.length })
       ),
-      Effect.filterOrFail(({ length }) => length <= MAX_BODY_BYTES),
+      Effect.filterOrFail(({ length }) => length <= maxBodyBytes),
       Effect.timeout("5 seconds"),
       Effect.flatMap(({ chunks }) => Effect.try((): unknown => JSON.parse(Buffer.concat(chunks).toString()))),
       Effect.orElseSucceed(() => undefined)

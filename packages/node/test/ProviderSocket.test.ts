@@ -154,8 +154,8 @@ describe("ProviderSocket", () => {
         assert.strictEqual(yield* first.next, "hello")
         yield* renew
         const error = yield* Effect.flip(Fiber.join(first.fiber))
-        assert.isTrue(Socket.SocketCloseError.is(error) && error.code === ProviderSocket.TASK_REPLACED)
-        assert.strictEqual(yield* Queue.take(closes), ProviderSocket.TASK_REPLACED)
+        assert.isTrue(Socket.SocketCloseError.is(error) && error.code === ProviderSocket.taskReplaced)
+        assert.strictEqual(yield* Queue.take(closes), ProviderSocket.taskReplaced)
         const second = yield* listen(socket)
         assert.strictEqual(yield* second.next, "hello")
       }).pipe(Effect.provide(layerRun(origin)))
@@ -172,8 +172,8 @@ describe("ProviderSocket", () => {
       assert.strictEqual(yield* next, "hello")
       yield* Scope.close(scope, Exit.void)
       const error = yield* Effect.flip(Fiber.join(fiber))
-      assert.isTrue(Socket.SocketCloseError.is(error) && error.code === ProviderSocket.RUN_ENDED)
-      assert.strictEqual(yield* Queue.take(closes), ProviderSocket.RUN_ENDED)
+      assert.isTrue(Socket.SocketCloseError.is(error) && error.code === ProviderSocket.runEnded)
+      assert.strictEqual(yield* Queue.take(closes), ProviderSocket.runEnded)
       const again = yield* Effect.flip(socket.runRaw(() => undefined))
       assert.strictEqual(again.reason, "Open")
       assert.propertyVal((again as Socket.SocketGenericError).cause, "reason", "NoCredential")
@@ -191,7 +191,7 @@ describe("ProviderSocket", () => {
         const error = yield* Effect.flip(
           Effect.timeoutFail(Fiber.join(fiber), { duration: "5 seconds", onTimeout: () => new Error("still open") })
         )
-        assert.isTrue(Socket.SocketCloseError.is(error) && error.code === ProviderSocket.TASK_REPLACED)
+        assert.isTrue(Socket.SocketCloseError.is(error) && error.code === ProviderSocket.taskReplaced)
       }).pipe(Effect.provide(layerRun(origin)))
     }))
 

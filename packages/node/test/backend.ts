@@ -91,7 +91,7 @@ export const serverWith = (limits: Layer.Layer<RegistrationLimits.RegistrationLi
       HttpLayerRouter.serve(routes, {
         disableLogger: true,
         disableListenLog: true,
-        routerConfig: AuthApi.ROUTER_CONFIG
+        routerConfig: AuthApi.routerConfig
       }),
     Layer.provide(AgentAuthentication.layer),
     Layer.provide(AgentAssertionVerifier.layer),

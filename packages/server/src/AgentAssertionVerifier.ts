@@ -169,7 +169,7 @@ export const make = (
   Effect.gen(function*() {
     const directory = yield* AgentDirectory.AgentDirectory
     const checkSignature = yield* AgentSignature.makeCheck(options)
-    const skew = Duration.toMillis(options.skew ?? AgentSignature.DEFAULT_SKEW)
+    const skew = Duration.toMillis(options.skew ?? AgentSignature.defaultSkew)
     const form = options.payloadForm ?? "v1"
     const capacity = options.capacity ?? 10_000
     const verified = new BoundedMap<string, Signed>(options.repeats === "refuse" ? 0 : capacity)

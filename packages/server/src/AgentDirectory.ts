@@ -89,7 +89,7 @@ export class AgentDirectory extends Context.Tag("@agent-identity/server/AgentDir
  * @since 0.1.0
  * @category constants
  */
-export const DEFAULT_TASK_LIFETIME: Duration.Duration = Duration.hours(24)
+export const defaultTaskLifetime: Duration.Duration = Duration.hours(24)
 
 /**
  * A directory in this process's memory.
@@ -98,7 +98,7 @@ export const DEFAULT_TASK_LIFETIME: Duration.Duration = Duration.hours(24)
  * @category constructors
  */
 export const makeMemory = (options?: { readonly taskLifetime?: Duration.DurationInput | undefined }): Service => {
-  const lifetime = Duration.toMillis(options?.taskLifetime ?? DEFAULT_TASK_LIFETIME)
+  const lifetime = Duration.toMillis(options?.taskLifetime ?? defaultTaskLifetime)
   const agents = new Map<AgentRuntimeId, Agent>()
   const tasks = new Map<TaskId, Task>()
   return {

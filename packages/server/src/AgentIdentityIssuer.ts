@@ -90,7 +90,7 @@ export class AgentIdentityIssuer
  * @since 0.1.0
  * @category constants
  */
-export const DEFAULT_TOKEN_LIFETIME: Duration.Duration = Duration.days(30)
+export const defaultTokenLifetime: Duration.Duration = Duration.days(30)
 
 /**
  * Who issues, for whom, and for how long.
@@ -106,7 +106,7 @@ export interface Options {
   readonly issuer?: string | undefined
   /** `AgentIdentityJwt.chatGptAudience` by default. */
   readonly audience?: string | undefined
-  /** `DEFAULT_TOKEN_LIFETIME` by default. */
+  /** `defaultTokenLifetime` by default. */
   readonly tokenLifetime?: Duration.DurationInput | undefined
   /** Public keys of another issuer that stand beside its own in its key set, so that clients take its tokens too. */
   readonly alsoTrusted?: ReadonlyArray<IssuerApi.PublicJwk> | undefined
@@ -122,7 +122,7 @@ export const make = (options?: Options): Effect.Effect<Service, AgentIdentityIss
   Effect.gen(function*() {
     const { audience = AgentIdentityJwt.chatGptAudience, issuer = AgentIdentityJwt.chatGptIssuer } = options ?? {}
     if (!isIssuer(issuer)) return yield* new AgentIdentityIssuerError({ reason: "InvalidIssuer" })
-    const tokenLifetime = yield* wholeSeconds(options?.tokenLifetime ?? DEFAULT_TOKEN_LIFETIME)
+    const tokenLifetime = yield* wholeSeconds(options?.tokenLifetime ?? defaultTokenLifetime)
     const { SignJWT } = yield* jose
 
     /** The first one signs. It is only ever replaced within one step, so that no rotation is lost. */

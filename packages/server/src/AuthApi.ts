@@ -255,4 +255,4 @@ export class AuthApi extends HttpApi.make("AuthApi")
  * @since 0.1.0
  * @category constants
  */
-export const ROUTER_CONFIG = { maxParamLength: 256 * 9, caseSensitive: true }
+export const routerConfig = { maxParamLength: 256 * 9, caseSensitive: true }

@@ -78,10 +78,10 @@ const completeOperation = (operation: OpenApi.OpenAPISpecOperation): OpenApi.Ope
     ...Struct.omit(operation.responses, 400),
     ...(operation.requestBody === undefined ? undefined : { 400: badRequest })
   },
-  security: BEARER_OPERATIONS.includes(operation.operationId) ? [{ bearer: [] }] : []
+  security: bearerOperations.includes(operation.operationId) ? [{ bearer: [] }] : []
 })
 
-const BEARER_OPERATIONS = ["agent.registerAgent", "agent.deleteAgent"]
+const bearerOperations = ["agent.registerAgent", "agent.deleteAgent"]
 
 const badRequest: OpenApi.OpenApiSpecResponse = {
   description: "BadRequest",

@@ -83,7 +83,7 @@ export const layerWith = (
             Effect.gen(function*() {
               yield* limits.address(addressOf(request))
               const owner = yield* requireOwner(request)
-              const payload = yield* readBody(request, AuthApi.AgentRegistrationRequest, MAX_AGENT_BYTES)
+              const payload = yield* readBody(request, AuthApi.AgentRegistrationRequest, maxAgentBytes)
               const publicKey = yield* Effect.mapError(
                 Effect.tap(toEffect(AgentKey.fromSshPublicKey(payload.agent_public_key)), signing.importPublicKey),
                 () => badRequest("agent_public_key is no OpenSSH line of an Ed25519 key that can verify")
@@ -95,7 +95,7 @@ export const layerWith = (
           .handleRaw("registerTask", ({ path, request }) =>
             Effect.gen(function*() {
               yield* limits.address(addressOf(request))
-              const payload = yield* readBody(request, AuthApi.TaskRegistrationRequest, MAX_TASK_BYTES)
+              const payload = yield* readBody(request, AuthApi.TaskRegistrationRequest, maxTaskBytes)
               const agentRuntimeId = yield* Effect.mapError(decodeId(path.agent_runtime_id), () =>
                 "UnknownAgent" as const)
               const signature = yield* Effect.mapError(decodeSignature(payload.signature), () =>
@@ -148,7 +148,7 @@ export const layerWith = (
  *   Layer.provide([Signing.layer, HttpServer.layerContext])
  * )
  *
- * const routerConfig = AuthApi.ROUTER_CONFIG
+ * const routerConfig = AuthApi.routerConfig
  * const { dispose, handler } = HttpLayerRouter.toWebHandler(Routes, { routerConfig, disableLogger: true })
  * const response = await handler(new Request("http://localhost/api/accounts/health"))
  * assert.deepStrictEqual(await response.json(), { status: "ok" })
@@ -160,8 +160,8 @@ export const layerWith = (
 export const layer = layerWith({})
 
 /** A task registration has about 160 bytes, an agent's about 400. */
-const MAX_TASK_BYTES = 1024
-const MAX_AGENT_BYTES = 16 * 1024
+const maxTaskBytes = 1024
+const maxAgentBytes = 16 * 1024
 
 const readBody = <A, I>(request: HttpServerRequest.HttpServerRequest, schema: Schema.Schema<A, I>, maxBytes: number) =>
   Effect.suspend(() => {

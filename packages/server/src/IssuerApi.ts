@@ -66,7 +66,7 @@ export const Discovery = Schema.Struct({
  * @since 0.1.0
  * @category constants
  */
-export const JWKS_PATH = "/backend-api/wham/agent-identities/jwks"
+export const jwksPath = "/backend-api/wham/agent-identities/jwks"
 
 /**
  * `jwks` is below a ChatGPT backend and `plainJwks` below any other base: one key set. `discovery` is below the default
@@ -76,7 +76,7 @@ export const JWKS_PATH = "/backend-api/wham/agent-identities/jwks"
  * @category api
  */
 export class IssuerGroup extends HttpApiGroup.make("issuer")
-  .add(HttpApiEndpoint.get("jwks", JWKS_PATH).addSuccess(KeySet))
+  .add(HttpApiEndpoint.get("jwks", jwksPath).addSuccess(KeySet))
   .add(HttpApiEndpoint.get("plainJwks", "/agent-identities/jwks").addSuccess(KeySet))
   .add(
     HttpApiEndpoint.get("discovery", "/codex-backend/agent-identity/.well-known/openid-configuration")

@@ -28,7 +28,7 @@ import * as IssuerApi from "./IssuerApi.ts"
  * )
  *
  * const { dispose, handler } = HttpLayerRouter.toWebHandler(Routes, { disableLogger: true })
- * const response = await handler(new Request(`http://localhost${IssuerApi.JWKS_PATH}`))
+ * const response = await handler(new Request(`http://localhost${IssuerApi.jwksPath}`))
  * assert.deepStrictEqual((await response.json()).keys[0].kty, "RSA")
  * await dispose()
  *
@@ -45,7 +45,7 @@ export const layer: Layer.Layer<
   (handlers) =>
     Effect.map(AgentIdentityIssuer.AgentIdentityIssuer, ({ issuer, jwks }) => {
       const keySet = () => Effect.zipRight(cacheable, jwks)
-      const discovery = { issuer, jwks_uri: new URL(IssuerApi.JWKS_PATH, issuer).href }
+      const discovery = { issuer, jwks_uri: new URL(IssuerApi.jwksPath, issuer).href }
       return handlers
         .handle("jwks", keySet)
         .handle("plainJwks", keySet)

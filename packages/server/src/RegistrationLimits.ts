@@ -138,14 +138,14 @@ export const layerUnlimited: Layer.Layer<RegistrationLimits> = Layer.succeed(Reg
 })
 
 /** The store in memory forgets no key, so that a stranger with many addresses would fill it: it is begun anew instead. */
-const KEYS_PER_STORE = 100_000
+const keysPerStore = 100_000
 
 const limiterInMemory: Effect.Effect<RateLimiter.RateLimiter> = Effect.gen(function*() {
   const fresh = Effect.provide(RateLimiter.make, Layer.fresh(RateLimiter.layerStoreMemory))
   let limiter = yield* fresh
-  let left = KEYS_PER_STORE
+  let left = keysPerStore
   const renewed = Effect.map(fresh, (next) => {
-    left = KEYS_PER_STORE
+    left = keysPerStore
     return limiter = next
   })
   return {

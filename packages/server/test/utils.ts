@@ -91,7 +91,7 @@ export const layerServerWith = (options: ServerOptions) =>
       HttpLayerRouter.serve(routes, {
         disableLogger: true,
         disableListenLog: true,
-        routerConfig: AuthApi.ROUTER_CONFIG,
+        routerConfig: AuthApi.routerConfig,
         middleware: ServerMiddleware.requestId
       }),
     Layer.provide(AgentAuthentication.layer),

@@ -38,7 +38,7 @@ export class MigrationsError extends Schema.TaggedError<MigrationsError>("@agent
  * @since 0.1.0
  * @category constants
  */
-export const TABLE = "agent_identity_migrations"
+export const tableName = "agent_identity_migrations"
 
 /**
  * Brings the tables up to date. With nothing to do it changes nothing; in several processes at the same time one of
@@ -55,7 +55,7 @@ export const TABLE = "agent_identity_migrations"
  *   yield* Migrations.run
  *   yield* Migrations.run
  *   const sql = yield* SqlClient.SqlClient
- *   assert.deepStrictEqual((yield* sql`SELECT * FROM ${sql(Migrations.TABLE)}`).length, 2)
+ *   assert.deepStrictEqual((yield* sql`SELECT * FROM ${sql(Migrations.tableName)}`).length, 2)
  * })
  *
  * const file = `${mkdtempSync(`${tmpdir()}/example-`)}/agents.db`
@@ -85,16 +85,16 @@ export const layer: Layer.Layer<never, MigrationsError, SqlClient.SqlClient> = L
  * version of this package must be able to work with the tables that a newer one has made.
  */
 const migrate = Migrator.make({})({
-  table: TABLE,
+  table: tableName,
   loader: Migrator.fromRecord({
     "1_agent_directory": Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      yield* sql`CREATE TABLE agent_identity_agents (
+      yield* sql`CREATE tableName agent_identity_agents (
         agent_runtime_id TEXT NOT NULL PRIMARY KEY,
         public_key TEXT NOT NULL,
         owner TEXT
       )`
-      yield* sql`CREATE TABLE agent_identity_tasks (
+      yield* sql`CREATE tableName agent_identity_tasks (
         task_id TEXT NOT NULL PRIMARY KEY,
         agent_runtime_id TEXT NOT NULL,
         expires_at BIGINT NOT NULL
@@ -104,7 +104,7 @@ const migrate = Migrator.make({})({
     }),
     "2_credential_store": Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      yield* sql`CREATE TABLE agent_identity_credentials (
+      yield* sql`CREATE tableName agent_identity_credentials (
         account_id TEXT NOT NULL,
         chatgpt_user_id TEXT NOT NULL,
         version TEXT NOT NULL,

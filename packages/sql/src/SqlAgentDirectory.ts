@@ -46,8 +46,8 @@ export const make = (options: Options = {}): Effect.Effect<AgentDirectory.Servic
   Effect.map(SqlClient.SqlClient, (client): AgentDirectory.Service => {
     const sql = client.withoutTransforms()
     const lifetime = Math.min(
-      Math.ceil(Duration.toMillis(options.taskLifetime ?? AgentDirectory.DEFAULT_TASK_LIFETIME)),
-      LONGEST_LIFETIME
+      Math.ceil(Duration.toMillis(options.taskLifetime ?? AgentDirectory.defaultTaskLifetime)),
+      longestLifetime
     )
     const timeout = Duration.decode(options.timeout ?? "10 seconds")
     // Two processes that remove the same tasks in different orders would deadlock.
@@ -165,7 +165,7 @@ export const layer: Layer.Layer<AgentDirectory.AgentDirectory, Migrations.Migrat
   layerWith({})
 
 /** 10,000 years in milliseconds, so that `infinity` and everything near it is a number that a column can hold. */
-const LONGEST_LIFETIME = 10_000 * 365 * 86_400_000
+const longestLifetime = 10_000 * 365 * 86_400_000
 
 const unavailable = (detail: string) => new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail })
 

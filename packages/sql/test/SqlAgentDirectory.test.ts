@@ -6,7 +6,7 @@ import { persistentSuite, suite } from "./directorySuite.ts"
 
 suite(
   "memory",
-  Effect.succeed(({ taskLifetime = AgentDirectory.DEFAULT_TASK_LIFETIME }) =>
+  Effect.succeed(({ taskLifetime = AgentDirectory.defaultTaskLifetime }) =>
     AgentDirectory.layerMemoryWith({ taskLifetime })
   )
 )

@@ -25,7 +25,7 @@ export const suite = (name: string, place: Place) =>
   describe(`AgentDirectory: ${name}`, () => {
     const withDirectory = <A, E>(
       use: (directory: AgentDirectory.Service) => Effect.Effect<A, E, Scope.Scope>,
-      taskLifetime: Duration.DurationInput = AgentDirectory.DEFAULT_TASK_LIFETIME
+      taskLifetime: Duration.DurationInput = AgentDirectory.defaultTaskLifetime
     ) =>
       Effect.gen(function*() {
         const makeLayer = yield* place

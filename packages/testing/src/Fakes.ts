@@ -40,7 +40,7 @@ import * as Redacted from "effect/Redacted"
  * @since 0.1.0
  * @category constants
  */
-export const AGENT_RUNTIME_ID = "agent-fake"
+export const agentRuntimeId = "agent-fake"
 
 /**
  * The provider base that the fake URLs call first party.
@@ -48,7 +48,7 @@ export const AGENT_RUNTIME_ID = "agent-fake"
  * @since 0.1.0
  * @category constants
  */
-export const PROVIDER_BASE = "https://provider.test/backend-api/codex"
+export const providerBase = "https://provider.test/backend-api/codex"
 
 /**
  * Signs by mixing numbers: deterministic, different for each key and payload, and no protection at all. Sealed boxes
@@ -102,7 +102,7 @@ const key: AgentKey.AgentKey = { seed: Redacted.make(new Uint8Array(32).fill(7))
 const privateKey = AgentKey.toPkcs8(key)
 
 /**
- * The agent `AGENT_RUNTIME_ID`, without an account where none is given.
+ * The agent `agentRuntimeId`, without an account where none is given.
  *
  * @since 0.1.0
  * @category layers
@@ -110,10 +110,10 @@ const privateKey = AgentKey.toPkcs8(key)
 export const layerAgentIdentityWith = (
   options: Partial<Omit<AgentIdentity.Options, "privateKey">>
 ): Layer.Layer<AgentIdentity.AgentIdentity, AgentIdentity.AgentIdentityError, Signing.Signing> =>
-  AgentIdentity.layer({ agentRuntimeId: AGENT_RUNTIME_ID, privateKey, ...options })
+  AgentIdentity.layer({ agentRuntimeId: agentRuntimeId, privateKey, ...options })
 
 /**
- * The agent `AGENT_RUNTIME_ID`, without an account.
+ * The agent `agentRuntimeId`, without an account.
  *
  * @since 0.1.0
  * @category layers
@@ -135,7 +135,7 @@ export const layerUrlDerivationWith = (
   UrlDerivation.layerCustom({
     authApi: "https://authapi.test/api/accounts",
     jwksBase: "https://provider.test/backend-api",
-    providers: [PROVIDER_BASE],
+    providers: [providerBase],
     ...options
   })
 
@@ -171,7 +171,7 @@ export const layerAgentIdentityJwt: Layer.Layer<AgentIdentityJwt.AgentIdentityJw
         audience: AgentIdentityJwt.chatGptAudience,
         issuedAt: 0,
         expiresAt: 253_402_300_799,
-        agentRuntimeId: AgentRuntimeId.make(AGENT_RUNTIME_ID),
+        agentRuntimeId: AgentRuntimeId.make(agentRuntimeId),
         accountId: AccountId.make("account-fake"),
         chatgptUserId: "user-fake",
         email: undefined,
@@ -277,7 +277,7 @@ export const layerTaskRegistrationFails = (
     register: () =>
       new TaskRegistration.TaskRegistrationError({
         reason,
-        agentRuntimeId: AGENT_RUNTIME_ID,
+        agentRuntimeId: agentRuntimeId,
         url: "",
         detail: "a fake",
         attempts: 1
@@ -285,14 +285,14 @@ export const layerTaskRegistrationFails = (
   })
 
 /**
- * Makes every key the agent `AGENT_RUNTIME_ID`.
+ * Makes every key the agent `agentRuntimeId`.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerAgentRegistration: Layer.Layer<AgentRegistration.AgentRegistration> = Layer.succeed(
   AgentRegistration.AgentRegistration,
-  { register: () => Effect.succeed(AgentRuntimeId.make(AGENT_RUNTIME_ID)) }
+  { register: () => Effect.succeed(AgentRuntimeId.make(agentRuntimeId)) }
 )
 
 /**
@@ -411,7 +411,7 @@ export const layerRunAuthBearer = (token: string): Layer.Layer<RunAuth.RunAuth> 
   )
 
 /**
- * Signs requests to `PROVIDER_BASE` with the fake agent's assertion.
+ * Signs requests to `providerBase` with the fake agent's assertion.
  *
  * @since 0.1.0
  * @category layers
@@ -433,7 +433,7 @@ export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Layer.p
  * const current = Effect.flatMap(RunAuth.RunAuth, (auth) => auth.current)
  * const credential = await Effect.runPromise(Effect.provide(current, Fakes.layer))
  *
- * const agentRuntimeId = Fakes.AGENT_RUNTIME_ID
+ * const agentRuntimeId = Fakes.agentRuntimeId
  * assert.deepStrictEqual(RunAuth.sent(credential), { _tag: "Assertion", agentRuntimeId, taskId: "task-1" })
  *
  * @since 0.1.0

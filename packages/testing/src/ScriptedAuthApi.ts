@@ -96,7 +96,7 @@ export class ScriptedAuthApi
  * @since 0.1.0
  * @category constants
  */
-export const BEARER = "chatgpt-token"
+export const bearerToken = "chatgpt-token"
 
 /**
  * The server with an empty directory in memory, and URLs that lead to it: the AuthAPI is at `/api/accounts`, first
@@ -168,7 +168,7 @@ export const layer: Layer.Layer<
   return HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
     Layer.provide(AuthApiHandlers.layer),
     Layer.provide([
-      RegistrationBearer.layerTokens({ person: Redacted.make(BEARER) }),
+      RegistrationBearer.layerTokens({ person: Redacted.make(bearerToken) }),
       RegistrationLimits.layerUnlimited
     ]),
     Layer.provide(HttpLayerRouter.middleware(misbehave, { global: true })),
@@ -176,7 +176,7 @@ export const layer: Layer.Layer<
       HttpLayerRouter.serve(routes, {
         disableLogger: true,
         disableListenLog: true,
-        routerConfig: AuthApi.ROUTER_CONFIG,
+        routerConfig: AuthApi.routerConfig,
         middleware: ServerMiddleware.guardUpgrade
       }),
     Layer.provideMerge(Layer.mergeAll(Control, Urls, AgentDirectory.layerMemory)),

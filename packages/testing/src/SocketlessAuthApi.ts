@@ -58,7 +58,7 @@ export const layer: Layer.Layer<
     )
   ),
   Layer.provide([
-    Layer.provide(HttpLayerRouter.layer, Layer.succeed(HttpLayerRouter.RouterConfig, AuthApi.ROUTER_CONFIG)),
+    Layer.provide(HttpLayerRouter.layer, Layer.succeed(HttpLayerRouter.RouterConfig, AuthApi.routerConfig)),
     HttpServer.layerContext
   ]),
   Layer.provideMerge(Layer.merge(AgentDirectory.layerMemory, Fakes.layerUrlDerivation))

@@ -134,7 +134,7 @@ describe("the fakes", () => {
       const { current } = yield* RunAuth.RunAuth
       assert.deepStrictEqual(RunAuth.sent(yield* current), {
         _tag: "Assertion",
-        agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make(Fakes.AGENT_RUNTIME_ID),
+        agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make(Fakes.agentRuntimeId),
         taskId: TaskId.TaskId.make("task-1")
       })
     }).pipe(
@@ -158,7 +158,7 @@ describe("the fakes", () => {
       const { register } = yield* TaskRegistration.TaskRegistration
       const error = new TaskRegistration.TaskRegistrationError({
         reason: "Throttled",
-        agentRuntimeId: Fakes.AGENT_RUNTIME_ID,
+        agentRuntimeId: Fakes.agentRuntimeId,
         url: "https://authapi.test/",
         detail: "try again in 60 s",
         retryAfterMillis: 60_000,

@@ -140,7 +140,7 @@ const Backend = Layer.unwrapScoped(Effect.gen(function*() {
 })).pipe(
   Layer.provide(Routes),
   Layer.provide([
-    Layer.provide(HttpLayerRouter.layer, Layer.succeed(HttpLayerRouter.RouterConfig, AuthApi.ROUTER_CONFIG)),
+    Layer.provide(HttpLayerRouter.layer, Layer.succeed(HttpLayerRouter.RouterConfig, AuthApi.routerConfig)),
     HttpServer.layerContext
   ])
 )
@@ -157,7 +157,7 @@ const Network = Layer.effect(
           if (!/^AgentAssertion /.test(request.headers.authorization ?? "")) wire.unsigned += 1
           return yield* execute
         }
-        const isIssuer = url.pathname === IssuerApi.JWKS_PATH
+        const isIssuer = url.pathname === IssuerApi.jwksPath
         if (isIssuer) wire.keySets += 1
         else wire.registrations += 1
         const outage = outageAt(isIssuer ? "issuer" : "authApi", yield* Clock.currentTimeMillis)
@@ -343,7 +343,7 @@ const startRun = (agent: Agent) =>
     }
   })
 
-const URL_OF_MODELS = `https://provider.test${ResponsesApi.MODELS_PATH}`
+const URL_OF_MODELS = `https://provider.test${ResponsesApi.modelsPath}`
 
 /** An answer's status and the code of its refusal; of two requests at once both. */
 const send = ({ context }: RunOf) =>

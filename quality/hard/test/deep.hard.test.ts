@@ -122,7 +122,7 @@ describe("JSON that is nested too deep", () => {
           const response = yield* Effect.gen(function*() {
             const { authorize } = yield* ProviderAuth.ProviderAuth
             const client = authorize(yield* HttpClient.HttpClient)
-            return yield* client.execute(HttpClientRequest.get(`${Fakes.PROVIDER_BASE}/models`))
+            return yield* client.execute(HttpClientRequest.get(`${Fakes.providerBase}/models`))
           }).pipe(Effect.provide(Layer.merge(answering(status, json), Fakes.layer)))
           assert.strictEqual(response.status, status)
           assert.strictEqual(yield* response.text, json)
@@ -154,7 +154,7 @@ describe("JSON that is nested too deep", () => {
   const bodies: ReadonlyArray<readonly [path: string, room: number]> = [
     ["/api/accounts/v1/agent/register", 16 * KIBIBYTE],
     ["/api/accounts/v1/agent/agent-1/task/register", KIBIBYTE],
-    [ResponsesApi.RESPONSES_PATH, 1024 * KIBIBYTE]
+    [ResponsesApi.responsesPath, 1024 * KIBIBYTE]
   ]
   for (const [path, room] of bodies) {
     for (const [name, deep] of nests(room - 64)) {

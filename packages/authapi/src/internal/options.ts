@@ -3,7 +3,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 
-export const USAGE = `npm run authapi -- [--port N] [options]                starts an AuthAPI on loopback
+export const usage = `npm run authapi -- [--port N] [options]                starts an AuthAPI on loopback
 npm run authapi -- mint --port N --runtime-id ID …     prints a token of it, for an agent that it knows
 npm run authapi -- trust TOKEN --port N                puts the agent of an outside issuer's token into it
 
@@ -66,7 +66,7 @@ export const parse = (args: ReadonlyArray<string>): Effect.Effect<Command, Comma
             fedramp: { type: "boolean" }
           }
         }),
-      catch: (error) => new CommandError({ message: `${(error as Error).message}\n\n${USAGE}` })
+      catch: (error) => new CommandError({ message: `${(error as Error).message}\n\n${usage}` })
     })
     if (values.help === true) return { _tag: "Help" }
     const port = Number(values.port ?? 8787)
@@ -109,4 +109,4 @@ export const parse = (args: ReadonlyArray<string>): Effect.Effect<Command, Comma
     }
   })
 
-const wrong = (message: string) => Effect.fail(new CommandError({ message: `${message}\n\n${USAGE}` }))
+const wrong = (message: string) => Effect.fail(new CommandError({ message: `${message}\n\n${usage}` }))

@@ -35,7 +35,7 @@ export interface Options {
 /** @internal */
 export const make = <A, I>(
   schema: Schema.Schema<A, I>,
-  { decodeTimeout = "5 seconds", maxBodyBytes = MEBIBYTE, maxDecodedBytes = MEBIBYTE }: Options
+  { decodeTimeout = "5 seconds", maxBodyBytes = mebibyte, maxDecodedBytes = mebibyte }: Options
 ): Effect.Effect<
   (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<A, RequestBodyError>,
   never,
@@ -59,13 +59,13 @@ export const make = <A, I>(
       })
   })
 
-const MEBIBYTE = 1024 * 1024
+const mebibyte = 1024 * 1024
 
 /** Read on and thrown away, so that a client that has sent all of its body gets to read why it was refused. */
-const MAX_DISCARDED_BYTES = 8 * MEBIBYTE
+const maxDiscardedBytes = 8 * mebibyte
 
 /** A body that comes by drops holds its connection for no longer. */
-const READ_TIMEOUT = "30 seconds"
+const readTimeout = "30 seconds"
 
 const readBytes = (
   request: HttpServerRequest.HttpServerRequest,
@@ -78,10 +78,10 @@ const readBytes = (
     return Stream.runForEach(request.stream, (chunk) => {
       size += chunk.length
       if (size <= maxBytes) chunks.push(chunk)
-      return size > maxBytes + MAX_DISCARDED_BYTES ? refuse("TooLarge") : Effect.void
+      return size > maxBytes + maxDiscardedBytes ? refuse("TooLarge") : Effect.void
     }).pipe(
       Effect.catchTag("RequestError", () => refuse("InvalidRequest")),
-      Effect.timeoutFail({ duration: READ_TIMEOUT, onTimeout: () => new RequestBodyError({ reason: "TimedOut" }) }),
+      Effect.timeoutFail({ duration: readTimeout, onTimeout: () => new RequestBodyError({ reason: "TimedOut" }) }),
       Effect.flatMap(() => size > maxBytes ? refuse("TooLarge") : Effect.succeed(concat(chunks, size)))
     )
   })

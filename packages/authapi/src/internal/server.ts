@@ -73,7 +73,7 @@ export const layer = (options: ServeOptions, print: (text: string) => Effect.Eff
     return HttpLayerRouter.serve(Routes, {
       disableLogger: true,
       disableListenLog: true,
-      routerConfig: AuthApi.ROUTER_CONFIG,
+      routerConfig: AuthApi.routerConfig,
       middleware: makeMiddleware(print)
     }).pipe(
       Layer.provide(Layer.provide(AgentDirectoryCache.layer, Directory)),
@@ -122,7 +122,7 @@ const makeMiddleware = (print: (text: string) => Effect.Effect<void>) => {
 
 const announcement = (origin: string, options: ServeOptions, data: string): string => `
   AuthAPI        ${origin}/api/accounts
-  key set        ${origin}${IssuerApi.JWKS_PATH}
+  key set        ${origin}${IssuerApi.jwksPath}
   provider       ${origin}/backend-api/codex
   documentation  ${origin}/docs
   kept in        ${options.databaseUrl === undefined ? data : "PostgreSQL"}

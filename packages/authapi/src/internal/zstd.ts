@@ -41,8 +41,8 @@ export const make = (timeout: Duration.DurationInput): Effect.Effect<Decode, nev
   )
 
 /** RFC 9659: a window of the content coding `zstd` has at most 8 MiB. */
-const MAX_WINDOW = 8 * 1024 * 1024
-const MAX_BLOCK = 128 * 1024
+const maxWindow = 8 * 1024 * 1024
+const maxBlock = 128 * 1024
 
 /** Whether this is one whole frame that asks for no more memory than it may have. */
 const measure = (frame: Uint8Array, maxBytes: number): Failure | undefined => {
@@ -53,7 +53,7 @@ const measure = (frame: Uint8Array, maxBytes: number): Failure | undefined => {
   if ((descriptor & 0b1011) !== 0) return "Malformed"
   const isSingleSegment = (descriptor & 0x20) !== 0
   const base = isSingleSegment ? 0 : 2 ** (10 + (frame[5]! >> 3))
-  if (base + (base / 8) * (frame[5]! & 7) > MAX_WINDOW) return "TooLarge"
+  if (base + (base / 8) * (frame[5]! & 7) > maxWindow) return "TooLarge"
 
   let at = isSingleSegment ? 5 : 6
   const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6]!
@@ -67,7 +67,7 @@ const measure = (frame: Uint8Array, maxBytes: number): Failure | undefined => {
     const header = frame[at]! | (frame[at + 1]! << 8) | (frame[at + 2]! << 16)
     const type = (header >> 1) & 3
     const size = header >> 3
-    if (type === 3 || size > MAX_BLOCK) return "Malformed"
+    if (type === 3 || size > maxBlock) return "Malformed"
     at += 3 + (type === 1 ? 1 : size)
     isLast = (header & 1) === 1
   }
@@ -78,7 +78,7 @@ const measure = (frame: Uint8Array, maxBytes: number): Failure | undefined => {
 /** Node's modules are loaded when the first such body arrives: everything else here runs without them. */
 const startWorker = Effect.promise(async () => {
   const [{ createRequire }, { Worker }] = await Promise.all([import("node:module"), import("node:worker_threads")])
-  const worker = new Worker(WORKER, { eval: true, workerData: createRequire(import.meta.url).resolve("fzstd") })
+  const worker = new Worker(workerSource, { eval: true, workerData: createRequire(import.meta.url).resolve("fzstd") })
   worker.unref()
   return worker
 })
@@ -103,7 +103,7 @@ const ask = (worker: Worker, question: Question): Effect.Effect<Uint8Array | Fai
   })
 
 /** A text, because a worker of a file would be another one in `src` than in `dist`. */
-const WORKER = `
+const workerSource = `
 const { parentPort, workerData } = require("node:worker_threads")
 const { Decompress } = require(workerData)
 

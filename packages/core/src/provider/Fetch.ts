@@ -41,7 +41,7 @@ import * as Http from "../run/http.ts"
  * const program = Effect.gen(function*() {
  *   const { authorize } = yield* ProviderAuth.ProviderAuth
  *   const fetch = yield* Fetch.toFetch(authorize(provider))
- *   const response = yield* Effect.promise(() => fetch(`${Fakes.PROVIDER_BASE}/models`))
+ *   const response = yield* Effect.promise(() => fetch(`${Fakes.providerBase}/models`))
  *   assert.match(yield* Effect.promise(() => response.text()), /^AgentAssertion /)
  * })
  *
@@ -74,13 +74,21 @@ export const toFetch = <E, R>(client: HttpClient.HttpClient.With<E, R>): Effect.
   })
 
 /** Twenty in the Fetch standard. */
-const MAX_REDIRECTS = 20
+const maxRedirects = 20
 
 /** The cause of a rejection. */
 class RedirectError extends Data.TaggedError("RedirectError")<{ readonly message: string }> {}
 
 /** They are the transport's own business: forbidden header names of the Fetch standard. */
-const FORBIDDEN = ["accept-encoding", "connection", "content-length", "host", "keep-alive", "te", "transfer-encoding"]
+const forbiddenNames = [
+  "accept-encoding",
+  "connection",
+  "content-length",
+  "host",
+  "keep-alive",
+  "te",
+  "transfer-encoding"
+]
 
 const contentType = (request: Request): string | undefined => request.headers.get("content-type") ?? undefined
 
@@ -97,12 +105,12 @@ const follow = <E, R>(
 ): Effect.Effect<Answer, E | RedirectError, R> =>
   Effect.gen(function*() {
     const headers = new Headers(request.headers)
-    for (const name of FORBIDDEN) headers.delete(name)
+    for (const name of forbiddenNames) headers.delete(name)
     let { method } = request
     let body = given
     let url = new URL(request.url)
     const shown = ({ origin, pathname }: URL) => origin + pathname
-    for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
+    for (let redirects = 0; redirects <= maxRedirects; redirects++) {
       url.hash = ""
       const hop = HttpClientRequest.make(method as HttpMethod.HttpMethod)(url.href).pipe(
         HttpClientRequest.setBody(body),
@@ -141,7 +149,7 @@ const follow = <E, R>(
       url = next
     }
     return yield* new RedirectError({
-      message: `more than ${MAX_REDIRECTS} redirects from ${shown(new URL(request.url))}`
+      message: `more than ${maxRedirects} redirects from ${shown(new URL(request.url))}`
     })
   })
 

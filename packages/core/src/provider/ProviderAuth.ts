@@ -175,7 +175,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
  * const program = Effect.gen(function*() {
  *   const { authorize } = yield* ProviderAuth.ProviderAuth
  *   const client = authorize(plain)
- *   const [ours, foreign] = [yield* client.get(Fakes.PROVIDER_BASE), yield* client.get("https://example.com/")]
+ *   const [ours, foreign] = [yield* client.get(Fakes.providerBase), yield* client.get("https://example.com/")]
  *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(ours))._tag, "Assertion")
  *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(foreign))._tag, "None")
  * })
@@ -229,7 +229,7 @@ export const makeHttpClient = Effect.gen(function*() {
  * )
  * const Signing = ProviderAuth.layerHttpClient(Fakes.layerProviderAuth).pipe(Layer.provide(Plain))
  *
- * const program = Effect.flatMap(HttpClient.get(`${Fakes.PROVIDER_BASE}/models`), (response) => response.text)
+ * const program = Effect.flatMap(HttpClient.get(`${Fakes.providerBase}/models`), (response) => response.text)
  * assert.match(await Effect.runPromise(Effect.provide(program, Signing)), /^AgentAssertion /)
  *
  * @since 0.1.0
@@ -281,11 +281,11 @@ const decideBy = (policy: Policy): Decide => {
     if (place === undefined) {
       const url = SignedRequest.finalUrl(request)
       place = { url, party: url === undefined ? "Foreign" : policy.classify(url) }
-      if (known.size === MAX_PLACES) known.clear()
+      if (known.size === maxPlaces) known.clear()
       known.set(request.url, place)
     }
     const { party, url } = place
-    return url === undefined || party === "Foreign" ? Effect.succeed(FOREIGN) : resolve(policy, { request, url, party })
+    return url === undefined || party === "Foreign" ? Effect.succeed(foreign) : resolve(policy, { request, url, party })
   }
 }
 
@@ -295,7 +295,7 @@ interface Place {
   readonly party: Party.Party
 }
 
-const MAX_PLACES = 64
+const maxPlaces = 64
 
 /** A request to a provider, and where its URL leads. */
 interface Target {
@@ -356,7 +356,7 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
         : refuse(target.request, "NoCredential", error.detail),
     onSuccess: (credential): Effect.Effect<RunAuth.Credential, ProviderAuthError> => {
       if (credential._tag === "None") return Effect.succeed(credential)
-      if (target.party === "BearerOnly" && credential._tag === "Assertion") return Effect.succeed(BEARER_ONLY)
+      if (target.party === "BearerOnly" && credential._tag === "Assertion") return Effect.succeed(bearerOnly)
       if (target.party === "Ambiguous") {
         return refuse(
           target.request,
@@ -393,6 +393,6 @@ const shown = (request: HttpClientRequest.HttpClientRequest): string => {
   return url === undefined ? "a URL that cannot be read" : url.origin + url.pathname
 }
 
-const FOREIGN: RunAuth.None = { _tag: "None", reason: "the URL is not the provider's" }
+const foreign: RunAuth.None = { _tag: "None", reason: "the URL is not the provider's" }
 
-const BEARER_ONLY: RunAuth.None = { _tag: "None", reason: "the endpoint takes no assertions" }
+const bearerOnly: RunAuth.None = { _tag: "None", reason: "the endpoint takes no assertions" }

@@ -14,7 +14,7 @@ export interface Callers {
 }
 
 /** How many properties lead from a value to what is replaced in it: `error.cause.cause.cause.request` has four. */
-const LEVELS = 4
+const maxLevels = 4
 
 /**
  * Replaces signed requests, their headers and their responses in a value by the caller's. Objects are changed in place,
@@ -67,7 +67,7 @@ export const clean = <A>(value: A, callers: Callers): A => {
     return known.result
   }
 
-  return visit(value, LEVELS) as A
+  return visit(value, maxLevels) as A
 }
 
 const emptyCopy = (value: object): object => Array.isArray(value) ? [] : Object.create(Object.getPrototypeOf(value))

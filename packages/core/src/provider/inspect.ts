@@ -21,7 +21,7 @@ export const json = (
   response: HttpClientResponse.HttpClientResponse
 ): Effect.Effect<readonly [json: unknown, body: Body | undefined]> =>
   /^application\/([\w.+-]+\+)?json *(;|$)/i.test(response.headers["content-type"] ?? "") &&
-    !(Number(response.headers["content-length"]) > Http.MAX_BODY_BYTES)
+    !(Number(response.headers["content-length"]) > Http.maxBodyBytes)
     ? read(response)
     : Effect.succeed([undefined, undefined])
 
@@ -42,7 +42,7 @@ const read = (response: HttpClientResponse.HttpClientResponse) =>
           if (!isLooking) return rest.offer(chunk)
           start.push(chunk)
           length += chunk.length
-          isLooking = length <= Http.MAX_BODY_BYTES
+          isLooking = length <= Http.maxBodyBytes
           return isLooking ? Effect.void : Deferred.succeed(seenEnough, false)
         }),
         // `fetch` has no body at all where others have an empty one.

@@ -71,7 +71,7 @@ export const post = (
     if (!answer.complete) {
       return yield* Effect.fail<Failure>({
         reason: "ResponseTooLarge",
-        detail: `the answer is larger than ${Http.MAX_BODY_BYTES} bytes; check the AuthAPI base URL`
+        detail: `the answer is larger than ${Http.maxBodyBytes} bytes; check the AuthAPI base URL`
       })
     }
     return answer

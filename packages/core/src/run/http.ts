@@ -12,10 +12,10 @@ import * as Text from "../protocol/text.ts"
 import * as FiberState from "./fiberState.ts"
 
 /** Bytes of an answer that are read. @internal */
-export const MAX_BODY_BYTES = 64 * 1024
+export const maxBodyBytes = 64 * 1024
 
 /** Characters of an answer that an error quotes. @internal */
-const MAX_EXCERPT_LENGTH = 512
+const maxExcerptLength = 512
 
 /** Status, headers and at most 64 KiB of body; `complete` is false where there was more. @internal */
 export interface Answer {
@@ -137,7 +137,7 @@ const collect = (response: HttpClientResponse.HttpClientResponse, chunks: Array<
     Stream.takeUntil((chunk) => {
       chunks.push(chunk)
       length += chunk.length
-      return length > MAX_BODY_BYTES
+      return length > maxBodyBytes
     }),
     Stream.runDrain,
     // `fetch` has no body at all where others have an empty one.
@@ -148,13 +148,13 @@ const collect = (response: HttpClientResponse.HttpClientResponse, chunks: Array<
 /** At most 64 KiB of it. @internal */
 export const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
   const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-  const body = new Uint8Array(Math.min(length, MAX_BODY_BYTES))
+  const body = new Uint8Array(Math.min(length, maxBodyBytes))
   let at = 0
   for (const chunk of chunks) {
     body.set(chunk.subarray(0, body.length - at), at)
     at += Math.min(chunk.length, body.length - at)
   }
-  return { body, complete: length <= MAX_BODY_BYTES }
+  return { body, complete: length <= maxBodyBytes }
 }
 
 /**
@@ -172,7 +172,7 @@ export const excerpt = (body: Uint8Array, sent: ReadonlyArray<string>): string =
     .replace(/[\w+/=%-]+/g, (word) => sent.some((value) => shares(word, value)) ? "<redacted>" : word)
     // A terminal would obey them.
     .replace(/\p{Cc}/gu, " ")
-  return Text.truncate(text, MAX_EXCERPT_LENGTH)
+  return Text.truncate(text, maxExcerptLength)
 }
 
 /** Whether 16 characters in a row of the value stand in the word, in either alphabet of base64, percent-encoded or not. */

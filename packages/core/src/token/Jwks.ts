@@ -306,7 +306,7 @@ const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown
     if (!answer.complete) {
       return yield* fail(
         "ResponseTooLarge",
-        `the answer is larger than ${Http.MAX_BODY_BYTES} bytes; check the JWKS base URL`
+        `the answer is larger than ${Http.maxBodyBytes} bytes; check the JWKS base URL`
       )
     }
     return Text.parseJson(Text.fromUtf8(answer.body) ?? "")

@@ -135,7 +135,7 @@ describe("ProviderAuth.authorizeProvider", () => {
       }
     })
 
-  const base = Fakes.PROVIDER_BASE
+  const base = Fakes.providerBase
   const own = { name: "own", baseUrl: "https://llm.example/v1" }
 
   it.effect("sends the run's assertion to a first-party provider, and shows its ids", () =>

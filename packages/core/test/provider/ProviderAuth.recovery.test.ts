@@ -9,7 +9,7 @@ import { invalidTask, layerRun, serve, serveTasks } from "./server.ts"
 
 const failure = new TaskRegistration.TaskRegistrationError({
   reason: "Status",
-  agentRuntimeId: Fakes.AGENT_RUNTIME_ID,
+  agentRuntimeId: Fakes.agentRuntimeId,
   url: "https://authapi.test/",
   detail: "status 503",
   status: 503,
@@ -348,7 +348,7 @@ describe("recovery from an invalid task", () => {
     Effect.gen(function*() {
       const { layer, seen } = stub()
       const client = yield* Effect.provide(authorized, layer)
-      assert.strictEqual((yield* client.get(`${Fakes.PROVIDER_BASE}/responses`)).status, 401)
+      assert.strictEqual((yield* client.get(`${Fakes.providerBase}/responses`)).status, 401)
       assert.strictEqual(seen.length, 1)
     }).pipe(Effect.provide(Layer.provide(
       ProviderAuth.layer(Fakes.layerRunAuthBearer("token-1")),

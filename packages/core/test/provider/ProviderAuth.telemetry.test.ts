@@ -28,19 +28,19 @@ describe("what a request was sent with", () => {
   it.effect("is the agent and the task that its assertion names", () =>
     Effect.gen(function*() {
       assert.strictEqual(
-        JSON.stringify(yield* sent(Fakes.PROVIDER_BASE)),
+        JSON.stringify(yield* sent(Fakes.providerBase)),
         JSON.stringify({ _tag: "Assertion", agentRuntimeId: "agent-fake", taskId: "task-1" })
       )
     }).pipe(over(Fakes.layerRunAuth)))
 
   it.effect("or a bearer with the reason for it, never the token", () =>
     Effect.gen(function*() {
-      assert.deepStrictEqual(yield* sent(Fakes.PROVIDER_BASE), { _tag: "Bearer", reason: "a fake" })
+      assert.deepStrictEqual(yield* sent(Fakes.providerBase), { _tag: "Bearer", reason: "a fake" })
     }).pipe(over(Fakes.layerRunAuthBearer("token-1"))))
 
   it.effect("or nothing with the reason for that", () =>
     Effect.gen(function*() {
-      assert.deepStrictEqual(yield* sent(Fakes.PROVIDER_BASE), { _tag: "None", reason: "a local model" })
+      assert.deepStrictEqual(yield* sent(Fakes.providerBase), { _tag: "None", reason: "a local model" })
       assert.deepStrictEqual(yield* sent("https://elsewhere.test/"), {
         _tag: "None",
         reason: "the URL is not the provider's"
@@ -57,15 +57,15 @@ describe("what a request was sent with", () => {
       ]
       for (const endpoint of endpoints) {
         assert.deepStrictEqual(
-          yield* sent(`${Fakes.PROVIDER_BASE}${endpoint}`).pipe(over(Fakes.layerRunAuth)),
+          yield* sent(`${Fakes.providerBase}${endpoint}`).pipe(over(Fakes.layerRunAuth)),
           { _tag: "None", reason: "the endpoint takes no assertions" },
           endpoint
         )
-        const bearer = yield* sent(`${Fakes.PROVIDER_BASE}${endpoint}`).pipe(over(Fakes.layerRunAuthBearer("t")))
+        const bearer = yield* sent(`${Fakes.providerBase}${endpoint}`).pipe(over(Fakes.layerRunAuthBearer("t")))
         assert.strictEqual(bearer._tag, "Bearer")
       }
       for (const endpoint of ["/analytics", "/analytics-eventss", "/responses/analytics-events"]) {
-        const other = yield* sent(`${Fakes.PROVIDER_BASE}${endpoint}`).pipe(over(Fakes.layerRunAuth))
+        const other = yield* sent(`${Fakes.providerBase}${endpoint}`).pipe(over(Fakes.layerRunAuth))
         assert.strictEqual(other._tag, "Assertion", endpoint)
       }
     }))

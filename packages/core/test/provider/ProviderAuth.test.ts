@@ -48,7 +48,7 @@ describe("ProviderAuth.authorize", () => {
 
   it.effect("puts the run's assertion and the account on a first-party request", () =>
     Effect.gen(function*() {
-      const { sent } = yield* execute(HttpClientRequest.get(`${Fakes.PROVIDER_BASE}/models`))
+      const { sent } = yield* execute(HttpClientRequest.get(`${Fakes.providerBase}/models`))
       assert.match(sent[0]!.headers.authorization!, /^AgentAssertion [\w-]+$/)
       assert.strictEqual(sent[0]!.headers["chatgpt-account-id"], "acct-1")
       assert.notProperty(sent[0]!.headers, "x-openai-fedramp")
@@ -56,23 +56,23 @@ describe("ProviderAuth.authorize", () => {
 
   it.effect("says so where the account is a FedRAMP account", () =>
     Effect.gen(function*() {
-      const { sent } = yield* execute(HttpClientRequest.get(Fakes.PROVIDER_BASE))
+      const { sent } = yield* execute(HttpClientRequest.get(Fakes.providerBase))
       assert.strictEqual(sent[0]!.headers["x-openai-fedramp"], "true")
     }).pipe(Effect.provide(withAccount(true))))
 
   it.effect("sends no account header where there is no account", () =>
     Effect.gen(function*() {
-      const { sent } = yield* execute(HttpClientRequest.get(Fakes.PROVIDER_BASE))
+      const { sent } = yield* execute(HttpClientRequest.get(Fakes.providerBase))
       assert.deepStrictEqual(signed(sent[0]), ["authorization"])
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 
   const firstParty = [
-    Fakes.PROVIDER_BASE,
-    `${Fakes.PROVIDER_BASE}/`,
-    `${Fakes.PROVIDER_BASE}/responses`,
-    `${Fakes.PROVIDER_BASE}/responses?x=1#y`,
-    `${Fakes.PROVIDER_BASE}/a/../responses`,
-    `${Fakes.PROVIDER_BASE}/models/org%2Fmodel`,
+    Fakes.providerBase,
+    `${Fakes.providerBase}/`,
+    `${Fakes.providerBase}/responses`,
+    `${Fakes.providerBase}/responses?x=1#y`,
+    `${Fakes.providerBase}/a/../responses`,
+    `${Fakes.providerBase}/models/org%2Fmodel`,
     "HTTPS://PROVIDER.TEST:443/backend-api/codex/responses",
     // What a URL parser takes for the same goes to the same place.
     " https://provider.test/backend-api/codex/responses",
@@ -114,7 +114,7 @@ describe("ProviderAuth.authorize", () => {
   for (const path of ["//responses", "/..%2fother", "/..%5cother", "/%", "/a/..;/b"]) {
     it.effect(`sends nothing at all to ${path} below a provider base, which servers may read in two ways`, () =>
       Effect.gen(function*() {
-        const { exit, sent } = yield* execute(HttpClientRequest.get(`${Fakes.PROVIDER_BASE}${path}`))
+        const { exit, sent } = yield* execute(HttpClientRequest.get(`${Fakes.providerBase}${path}`))
         const error = yield* Effect.flip(exit)
         assert.propertyVal(error, "reason", "AmbiguousUrl")
         assert.deepStrictEqual(sent, [])
@@ -125,7 +125,7 @@ describe("ProviderAuth.authorize", () => {
     Effect.gen(function*() {
       const { client, sent } = makeStub()
       const { authorize } = yield* ProviderAuth.ProviderAuth
-      const error = yield* Effect.flip(authorize(authorize(client)).get(Fakes.PROVIDER_BASE))
+      const error = yield* Effect.flip(authorize(authorize(client)).get(Fakes.providerBase))
       assert.propertyVal(error, "reason", "AuthorizationPresent")
       assert.include(error.message, "a run around this one has signed it already")
       assert.deepStrictEqual(sent, [])
@@ -133,7 +133,7 @@ describe("ProviderAuth.authorize", () => {
 
   it.effect("refuses a bearer token that is no legal header value, without showing it", () =>
     Effect.gen(function*() {
-      const { exit, sent } = yield* execute(HttpClientRequest.get(Fakes.PROVIDER_BASE))
+      const { exit, sent } = yield* execute(HttpClientRequest.get(Fakes.providerBase))
       const error = yield* Effect.flip(exit)
       assert.propertyVal(error, "reason", "NoCredential")
       assert.notInclude(inspect(error, { depth: Infinity }), "sk-secret")
@@ -156,8 +156,8 @@ describe("ProviderAuth.authorize", () => {
         )
       )
       const client = (yield* ProviderAuth.ProviderAuth).authorize(yield* Effect.provide(HttpClient.HttpClient, Fetch))
-      yield* client.get(Fakes.PROVIDER_BASE)
-      yield* Effect.provideService(client.get(Fakes.PROVIDER_BASE), FetchHttpClient.RequestInit, {
+      yield* client.get(Fakes.providerBase)
+      yield* Effect.provideService(client.get(Fakes.providerBase), FetchHttpClient.RequestInit, {
         mode: "same-origin"
       })
       assert.deepStrictEqual(seen.map((init) => [init?.credentials, init?.mode, init?.redirect]), [
@@ -170,17 +170,17 @@ describe("ProviderAuth.authorize", () => {
     Effect.gen(function*() {
       const { client, sent } = makeStub()
       const { authorize } = yield* ProviderAuth.ProviderAuth
-      const prepend = HttpClient.mapRequest(HttpClientRequest.prependUrl(Fakes.PROVIDER_BASE))
+      const prepend = HttpClient.mapRequest(HttpClientRequest.prependUrl(Fakes.providerBase))
       yield* authorize(client).pipe(prepend, (_) => _.get("/responses"))
       yield* authorize(client.pipe(prepend)).get("/responses")
       yield* Effect.exit(authorize(client).get("/responses"))
       assert.deepStrictEqual(sent.map(signed), [["authorization"], ["authorization"]])
-      assert.strictEqual(sent[1]!.url, `${Fakes.PROVIDER_BASE}/responses`)
+      assert.strictEqual(sent[1]!.url, `${Fakes.providerBase}/responses`)
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 
   it.effect("decides on the URL with its parameters, as it goes on the wire", () =>
     Effect.gen(function*() {
-      const request = HttpClientRequest.get(Fakes.PROVIDER_BASE).pipe(HttpClientRequest.setUrlParam("a", "/../.."))
+      const request = HttpClientRequest.get(Fakes.providerBase).pipe(HttpClientRequest.setUrlParam("a", "/../.."))
       const { sent } = yield* execute(request)
       assert.deepStrictEqual(signed(sent[0]), ["authorization"])
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
@@ -188,7 +188,7 @@ describe("ProviderAuth.authorize", () => {
   it.effect("does not overwrite an Authorization of the app's, and does not send it to a first party either", () =>
     Effect.gen(function*() {
       const own = HttpClientRequest.setHeader("Authorization", "Bearer own")
-      const { exit, sent } = yield* execute(HttpClientRequest.get(`${Fakes.PROVIDER_BASE}/models?key=1`).pipe(own))
+      const { exit, sent } = yield* execute(HttpClientRequest.get(`${Fakes.providerBase}/models?key=1`).pipe(own))
       const error = yield* Effect.flip(exit)
       assert.strictEqual(error._tag === "ProviderAuthError" && error.reason, "AuthorizationPresent")
       assert.strictEqual(
@@ -203,7 +203,7 @@ describe("ProviderAuth.authorize", () => {
 
   it.effect("never sends unsigned: a run that is over fails the request", () =>
     Effect.gen(function*() {
-      const { exit, sent } = yield* execute(HttpClientRequest.get(Fakes.PROVIDER_BASE))
+      const { exit, sent } = yield* execute(HttpClientRequest.get(Fakes.providerBase))
       const error = yield* Effect.flip(exit)
       assert.strictEqual(error._tag === "ProviderAuthError" && error.reason, "NoCredential")
       assert.strictEqual(error._tag === "ProviderAuthError" && error.cause?.reason, "Closed")
@@ -218,7 +218,7 @@ describe("ProviderAuth.authorize", () => {
 
   it.effect("sends a bearer where the run has one, and nothing where it has none", () =>
     Effect.gen(function*() {
-      const request = HttpClientRequest.get(Fakes.PROVIDER_BASE)
+      const request = HttpClientRequest.get(Fakes.providerBase)
       const over = (auth: Layer.Layer<RunAuth.RunAuth>) =>
         Effect.provide(execute(request), Layer.provide(ProviderAuth.layer(auth), Fakes.layerUrlDerivation))
       const bearer = yield* over(Fakes.layerRunAuthBearer("token-1"))
@@ -242,7 +242,7 @@ describe("ProviderAuth.authorize", () => {
       const fiber = yield* Effect.fork(
         authorize(client).pipe(
           HttpClient.retry(Schedule.spaced("1 second")),
-          (_) => _.get(Fakes.PROVIDER_BASE)
+          (_) => _.get(Fakes.providerBase)
         )
       )
       yield* TestClock.adjust("2 seconds")
@@ -410,9 +410,9 @@ describe("what a signed request hands back", () => {
         const failing = HttpClient.make((request) => new HttpClientError.RequestError({ request, reason: "Transport" }))
         const { authorize } = yield* ProviderAuth.ProviderAuth
         const below = HttpClient.transformResponse(failing, Effect.mapError(wrap))
-        const failure = yield* Effect.flip(authorize(below).get(Fakes.PROVIDER_BASE))
+        const failure = yield* Effect.flip(authorize(below).get(Fakes.providerBase))
         const defect = yield* Effect.exit(
-          authorize(HttpClient.transformResponse(below, Effect.orDie)).get(Fakes.PROVIDER_BASE)
+          authorize(HttpClient.transformResponse(below, Effect.orDie)).get(Fakes.providerBase)
         )
         for (const value of [failure, defect]) assert.notInclude(shown(value), "AgentAssertion ey")
       }).pipe(Effect.provide(Fakes.layerProviderAuth)))
@@ -465,7 +465,7 @@ describe("what a signed request hands back", () => {
 })
 
 describe("ProviderAuth.layerHttpClient", () => {
-  const Url = `${Fakes.PROVIDER_BASE}/responses`
+  const Url = `${Fakes.providerBase}/responses`
   /** Code that knows nothing of us. */
   const ask = HttpClient.get(Url)
   const plain = (stub: ReturnType<typeof makeStub>) => Layer.succeed(HttpClient.HttpClient, stub.client)

@@ -26,7 +26,7 @@ const failWith = <E>(
       Effect.flatMap((request) => Effect.fail(make(request, HttpClientResponse.fromWeb(request, new Response("no"))))),
       Effect.succeed
     )
-    return yield* Effect.flip(authorize(failing).get(Fakes.PROVIDER_BASE))
+    return yield* Effect.flip(authorize(failing).get(Fakes.providerBase))
   })
 
 describe("an error of the client below shows no header of ours", () => {
@@ -63,7 +63,7 @@ describe("an error of the client below shows no header of ours", () => {
       Effect.gen(function*() {
         const error = yield* failWith(make)
         assert.notInclude(shown(error), "AgentAssertion ey")
-        if (what !== "the headers of the request") assert.include(shown(error), Fakes.PROVIDER_BASE)
+        if (what !== "the headers of the request") assert.include(shown(error), Fakes.providerBase)
       }).pipe(Effect.provide(Fakes.layerProviderAuth)))
   }
 

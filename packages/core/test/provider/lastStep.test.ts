@@ -348,14 +348,14 @@ describe("the options of fetch that a client's layer was given", () => {
     Effect.gen(function*() {
       const { layer, options, seen } = recording(() => new Response("ok"))
       const client = yield* Effect.flatMap(Effect.provide(HttpClient.HttpClient, layer), authorize)
-      yield* client.get(Fakes.PROVIDER_BASE)
+      yield* client.get(Fakes.providerBase)
       yield* client.get("https://elsewhere.test/")
       yield* Effect.provideService(client.get("https://elsewhere.test/"), FetchHttpClient.RequestInit, {
         redirect: "error"
       })
       assert.deepStrictEqual(options(), [["a proxy", "manual"], ["a proxy", "follow"], ["a proxy", "error"]])
       assert.deepStrictEqual(seen.map(([url]) => url), [
-        Fakes.PROVIDER_BASE,
+        Fakes.providerBase,
         "https://elsewhere.test/",
         "https://elsewhere.test/"
       ])
@@ -397,7 +397,7 @@ it.effect("two attempts that run at once each get their own credential, and the 
       (attempt) => Effect.raceFirst(attempt, Effect.delay(attempt, "2 seconds"))
     )
     const client = yield* authorize(hedged)
-    const failing = yield* Effect.fork(Effect.flip(client.get(Fakes.PROVIDER_BASE)))
+    const failing = yield* Effect.fork(Effect.flip(client.get(Fakes.providerBase)))
     yield* TestClock.adjust("2 seconds")
     const error = yield* Fiber.join(failing)
     assert.strictEqual(new Set(seen).size, 2)

@@ -43,7 +43,7 @@ const resumed = (taskId: TaskId.TaskId) =>
 
 const failure = new TaskRegistration.TaskRegistrationError({
   reason: "Status",
-  agentRuntimeId: Fakes.AGENT_RUNTIME_ID,
+  agentRuntimeId: Fakes.agentRuntimeId,
   url: "https://authapi.test/",
   detail: "status 503",
   status: 503,

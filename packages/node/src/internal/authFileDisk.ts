@@ -38,7 +38,7 @@ export const replace = async (
   text: string,
   lock: Lock
 ): Promise<"Replaced" | "Changed" | "LockLost"> => {
-  const temporary = `${file}${TEMPORARY}${Crypto.randomUUID()}`
+  const temporary = `${file}${temporaryMark}${Crypto.randomUUID()}`
   try {
     const handle = await FsPromises.open(temporary, "wx", 0o600)
     try {
@@ -81,7 +81,7 @@ const rename = (temporary: string, file: string): "Replaced" | "Changed" => {
  * @internal
  */
 export const sweep = (file: string): void => {
-  const start = Path.basename(file) + TEMPORARY
+  const start = Path.basename(file) + temporaryMark
   try {
     for (const name of Fs.readdirSync(Path.dirname(file))) {
       if (name.startsWith(start)) removeQuietly(Path.join(Path.dirname(file), name))
@@ -101,7 +101,7 @@ export const syncFolder = async (file: string): Promise<void> => {
   }
 }
 
-const TEMPORARY = ".agent-identity-tmp-"
+const temporaryMark = ".agent-identity-tmp-"
 
 const removeQuietly = (file: string) => {
   try {

@@ -26,15 +26,15 @@ export const parse = (bytes: Uint8Array): AuthFile | undefined => {
   try {
     const text = utf8.decode(bytes)
     JSON.parse(text) // As it stands: marks could make JSON of what is none.
-    const json: unknown = JSON.parse(text.replace(STRINGS_AND_NUMBERS, markNumber))
-    return Predicate.isRecord(json) && !isDeeper(json, MAX_DEPTH) ? json : undefined
+    const json: unknown = JSON.parse(text.replace(stringsAndNumbers, markNumber))
+    return Predicate.isRecord(json) && !isDeeper(json, maxDepth) ? json : undefined
   } catch {
     return undefined // Not with the error: its message quotes the text.
   }
 }
 
 /** Of `serde_json`, by which the reference reads the file. And `JSON.stringify` has no room for any depth. */
-const MAX_DEPTH = 127
+const maxDepth = 127
 
 const isDeeper = (value: unknown, depth: number): boolean =>
   typeof value === "object" && value !== null &&
@@ -45,15 +45,15 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 /** A number that JavaScript would write otherwise, or cannot hold, stays as it stands: `stringify` writes it so. */
 const markNumber = (token: string): string =>
-  token.startsWith("\"") || String(Number(token)) === token ? token : `"${MARK}${token}"`
+  token.startsWith("\"") || String(Number(token)) === token ? token : `"${mark}${token}"`
 
-const stringify = (value: unknown): string => JSON.stringify(value, null, 2).replace(MARKED, "$1")
+const stringify = (value: unknown): string => JSON.stringify(value, null, 2).replace(marked, "$1")
 
-const STRINGS_AND_NUMBERS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+const stringsAndNumbers = /"[^"\\]*(?:\\.[^"\\]*)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 
 /** In no file. */
-const MARK = `number-${Crypto.randomUUID()}:`
-const MARKED = new RegExp(`"${MARK}([^"]*)"`, "g")
+const mark = `number-${Crypto.randomUUID()}:`
+const marked = new RegExp(`"${mark}([^"]*)"`, "g")
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The login
@@ -73,7 +73,7 @@ export const loginOf = (auth: AuthFile): Either.Either<Login, NoLogin> => {
   const no = (reason: NoLogin["reason"], detail: string) => Either.left({ reason, detail })
   const { auth_mode: mode, last_refresh: lastRefresh, tokens } = auth
   if (mode != null && typeof mode !== "string") return no("Invalid", "`auth_mode` is no text; log in again")
-  const other = mode ?? LOGINS_BEFORE_CHATGPT.find((member) => auth[member] != null)
+  const other = mode ?? loginsBeforeChatgpt.find((member) => auth[member] != null)
   if (other !== undefined && other !== "chatgpt") {
     return no("OtherLogin", "the login in it is of another kind; log in with ChatGPT")
   }
@@ -82,8 +82,8 @@ export const loginOf = (auth: AuthFile): Either.Either<Login, NoLogin> => {
 
   const missing = (member: string) => no("Incomplete", `there is no ${member} in it; log in again`)
   const claims = claimsOf(tokens.id_token)
-  const authClaims = Predicate.isRecord(claims[AUTH_CLAIMS]) ? claims[AUTH_CLAIMS] : {}
-  const profile = Predicate.isRecord(claims[PROFILE_CLAIMS]) ? claims[PROFILE_CLAIMS] : {}
+  const authClaims = Predicate.isRecord(claims[authClaimsName]) ? claims[authClaimsName] : {}
+  const profile = Predicate.isRecord(claims[profileClaimsName]) ? claims[profileClaimsName] : {}
   const accountId = text(tokens.account_id) ?? text(authClaims.chatgpt_account_id)
   const chatgptUserId = text(authClaims.chatgpt_user_id) ?? text(authClaims.user_id)
   const accessToken = text(tokens.access_token)
@@ -104,10 +104,10 @@ export const loginOf = (auth: AuthFile): Either.Either<Login, NoLogin> => {
 }
 
 /** Where no mode is named: a login by one of these comes before ChatGPT's. */
-const LOGINS_BEFORE_CHATGPT = ["personal_access_token", "bedrock_api_key", "OPENAI_API_KEY"]
+const loginsBeforeChatgpt = ["personal_access_token", "bedrock_api_key", "OPENAI_API_KEY"]
 
-const AUTH_CLAIMS = "https://api.openai.com/auth"
-const PROFILE_CLAIMS = "https://api.openai.com/profile"
+const authClaimsName = "https://api.openai.com/auth"
+const profileClaimsName = "https://api.openai.com/profile"
 
 const isBinding: (binding: unknown) => binding is CredentialStore.Binding = Schema.is(CredentialStore.Binding)
 

@@ -17,7 +17,7 @@ export interface Lock {
   readonly isOurs: () => boolean
 }
 
-const STALE_MILLIS = 2000
+const staleMillis = 2000
 
 /**
  * For 10 seconds, at random moments, so that those who wait do not come all at once. Not by proper-lockfile's own
@@ -69,7 +69,7 @@ const make = (file: string) => {
   /** However old its time says it is: a clock that was wrong leaves locks that are of the future for a long time. */
   const hasStoodStill = ({ ino: inode, mtimeNs }: Fs.BigIntStats) => {
     if (seen?.inode !== inode || seen.mtimeNs !== mtimeNs) seen = { inode, mtimeNs, since: performance.now() }
-    return performance.now() - seen.since >= STALE_MILLIS
+    return performance.now() - seen.since >= staleMillis
   }
 
   const remove = (folder: string) => {
@@ -82,7 +82,7 @@ const make = (file: string) => {
     // An old one, of which proper-lockfile has seen the age a while ago: another may have taken it over since.
     if (found === undefined) return
     // By the machine's clock, which has set the time of the file, whatever clock the program has.
-    if (!hasStoodStill(found) && Number(found.mtimeMs) >= Date.now() - STALE_MILLIS) throw taken()
+    if (!hasStoodStill(found) && Number(found.mtimeMs) >= Date.now() - staleMillis) throw taken()
     Fs.rmdirSync(folder)
   }
 
@@ -119,7 +119,7 @@ const make = (file: string) => {
       made = false
       try {
         release = await lockfile.lock(file, {
-          stale: STALE_MILLIS,
+          stale: staleMillis,
           realpath: false,
           fs,
           onCompromised: () => {
@@ -133,7 +133,7 @@ const make = (file: string) => {
       }
     },
     isOurs: () =>
-      held !== undefined && !compromised && performance.now() - held.since < STALE_MILLIS &&
+      held !== undefined && !compromised && performance.now() - held.since < staleMillis &&
       Fs.statSync(`${file}.lock`, { bigint: true, throwIfNoEntry: false })?.ino === held.inode,
     release: async () => {
       // It fails where the lock is compromised, or the folder has become read-only: the lock grows old then.

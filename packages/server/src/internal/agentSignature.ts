@@ -11,7 +11,7 @@ import * as AgentDirectory from "../AgentDirectory.ts"
 import { BoundedMap } from "./boundedMap.ts"
 
 /** @internal */
-export const DEFAULT_SKEW = Duration.seconds(300)
+export const defaultSkew = Duration.seconds(300)
 
 /** @internal */
 export type Refusal = "Stale" | "UnknownAgent" | "BadSignature"
@@ -28,7 +28,7 @@ export interface Signed {
 export const isStale = (signedAt: number, now: number, skew: number): boolean => !(Math.abs(now - signedAt) <= skew)
 
 /** The public key of the first test of RFC 8032, section 7.1. */
-const NOBODY = Either.getOrThrow(Encoding.decodeBase64("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="))
+const nobody = Either.getOrThrow(Encoding.decodeBase64("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="))
 
 interface Options {
   readonly skew?: Duration.DurationInput | undefined
@@ -40,7 +40,7 @@ export const makeCheck = (options: Options = {}) =>
   Effect.gen(function*() {
     const directory = yield* AgentDirectory.AgentDirectory
     const signing = yield* Signing.Signing
-    const skew = Duration.toMillis(options.skew ?? DEFAULT_SKEW)
+    const skew = Duration.toMillis(options.skew ?? defaultSkew)
     // By the key itself and not by the agent, so that a changed or revoked key is never answered from here.
     const verifiers = new BoundedMap<string, Signing.Verifier>(options.keyCapacity ?? 10_000)
     const verifierOf = (publicKey: Uint8Array): Effect.Effect<Signing.Verifier, Refusal> => {
@@ -66,7 +66,7 @@ export const makeCheck = (options: Options = {}) =>
         return Effect.flatMap(directory.findAgent(signed.agentRuntimeId), (agent) =>
           // For an agent that nobody knows a signature is checked too, so that the time of an answer tells no ids.
           Effect.flatMap(
-            verifierOf(Option.isSome(agent) ? agent.value.publicKey : NOBODY),
+            verifierOf(Option.isSome(agent) ? agent.value.publicKey : nobody),
             (verifier) =>
               Effect.flatMap(
                 verifier.verify(signed.payload, signed.signature),

@@ -152,7 +152,7 @@ const stoppedAt = (date: Date): Clock.Clock => {
   }
 }
 
-const MESSAGE = new TextEncoder().encode("conformance")
+const message = new TextEncoder().encode("conformance")
 const hex = Encoding.encodeHex
 const secretHex = (bytes: Uint8Array) => Redacted.make(hex(bytes))
 
@@ -178,8 +178,8 @@ export const kinds: Record<string, Kind> = {
         const verifier = yield* signing.importPublicKey(
           yield* toEffect(AgentKey.fromSshPublicKey(given.public_key_ssh))
         )
-        const verified = yield* verifier.verify(MESSAGE, yield* signer.sign(MESSAGE))
-        const opened = yield* signer.openSealed(yield* SealedBox.seal(given.public_key_hex, MESSAGE))
+        const verified = yield* verifier.verify(message, yield* signer.sign(message))
+        const opened = yield* signer.openSealed(yield* SealedBox.seal(given.public_key_hex, message))
         const [seed, publicKey] = [secretHex(given.seed_hex), hex(given.public_key_hex)]
         return [
           same("seed in v1", seed, secretHex(Redacted.value(v1.seed))),
@@ -190,7 +190,7 @@ export const kinds: Record<string, Kind> = {
           same("public key in the SSH line", publicKey, hex(verifier.publicKey)),
           same("SSH line written", given.public_key_ssh, AgentKey.toSshPublicKey(signer.publicKey)),
           same("its own signature", "good", verified ? "good" : "bad"),
-          same("box sealed for it", hex(MESSAGE), hex(opened)),
+          same("box sealed for it", hex(message), hex(opened)),
           same("x25519_public_hex", hex(given.x25519_public_hex), hex(ed25519.utils.toMontgomery(signer.publicKey))),
           same(
             "x25519_secret_hex",

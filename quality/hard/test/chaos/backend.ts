@@ -68,7 +68,7 @@ export const makeBackend = (clock: JumpingClock) =>
         HttpLayerRouter.serve(routes, {
           disableLogger: true,
           disableListenLog: true,
-          routerConfig: AuthApi.ROUTER_CONFIG
+          routerConfig: AuthApi.routerConfig
         }),
       Layer.provide(Verifier),
       Layer.provide([Layer.succeed(AgentDirectory.AgentDirectory, directory), NodeSigning.layer]),
