@@ -89,12 +89,12 @@ const migrate = Migrator.make({})({
   loader: Migrator.fromRecord({
     "1_agent_directory": Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      yield* sql`CREATE tableName agent_identity_agents (
+      yield* sql`CREATE TABLE agent_identity_agents (
         agent_runtime_id TEXT NOT NULL PRIMARY KEY,
         public_key TEXT NOT NULL,
         owner TEXT
       )`
-      yield* sql`CREATE tableName agent_identity_tasks (
+      yield* sql`CREATE TABLE agent_identity_tasks (
         task_id TEXT NOT NULL PRIMARY KEY,
         agent_runtime_id TEXT NOT NULL,
         expires_at BIGINT NOT NULL
@@ -104,7 +104,7 @@ const migrate = Migrator.make({})({
     }),
     "2_credential_store": Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      yield* sql`CREATE tableName agent_identity_credentials (
+      yield* sql`CREATE TABLE agent_identity_credentials (
         account_id TEXT NOT NULL,
         chatgpt_user_id TEXT NOT NULL,
         version TEXT NOT NULL,
