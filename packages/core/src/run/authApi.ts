@@ -1,4 +1,4 @@
-/** What both registrations do with the AuthAPI: one POST, tried again by the rules of DESIGN D8. */
+/** What both registrations do with the AuthAPI: one POST, tried again where that may help. */
 import * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
@@ -9,6 +9,7 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Refusal from "../protocol/Refusal.ts"
 import * as Text from "../protocol/text.ts"
+import * as Excerpt from "./excerpt.ts"
 import * as Http from "./http.ts"
 
 /** Why there is no answer of 2xx that can be read. @internal */
@@ -56,7 +57,7 @@ export const post = (
     const { status } = answer
     if (status < 200 || status > 299) {
       const retryAfterMillis = Http.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
-      const more = { status, body: Http.excerpt(answer.body, secrets), retryAfterMillis }
+      const more = { status, body: Excerpt.make(answer.body, secrets), retryAfterMillis }
       const fail = (reason: Failure["reason"], detail: string) => Effect.fail<Failure>({ reason, detail, ...more })
       if (status === 403 && Refusal.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
         return yield* fail("AgentDeleted", "the agent has been deleted; make a new agent")

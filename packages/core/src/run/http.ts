@@ -8,14 +8,10 @@ import * as Effect from "effect/Effect"
 import { globalValue } from "effect/GlobalValue"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
-import * as Text from "../protocol/text.ts"
 import * as FiberState from "./fiberState.ts"
 
 /** Bytes of an answer that are read. @internal */
 export const maxBodyBytes = 64 * 1024
-
-/** Characters of an answer that an error quotes. @internal */
-const maxExcerptLength = 512
 
 /** Status, headers and at most 64 KiB of body; `complete` is false where there was more. @internal */
 export interface Answer {
@@ -155,35 +151,6 @@ export const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
     at += Math.min(chunk.length, body.length - at)
   }
   return { body, complete: length <= maxBodyBytes }
-}
-
-/**
- * The start of an answer, fit for an error: without what we sent and without anything that looks like a credential.
- * @internal
- */
-export const excerpt = (body: Uint8Array, sent: ReadonlyArray<string>): string => {
-  const text = new TextDecoder().decode(body)
-    // JSON has more than one spelling for what was sent.
-    .replaceAll("\\/", "/")
-    .replace(/\\u00([2-7][0-9a-f])/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)))
-    .replace(/\b(Bearer|AgentAssertion)(?:\s|%20|\\[nrt"]|["':])+[^\s"',;\\]+/gi, "$1 <redacted>")
-    // Base64 of JSON begins with `eyJ`, a personal access token with `at-`. Whole words, so that it stays linear.
-    .replace(/[\w.~-]+/g, (word) => word.startsWith("at-") || word.includes("eyJ") ? "<redacted>" : word)
-    .replace(/[\w+/=%-]+/g, (word) => sent.some((value) => shares(word, value)) ? "<redacted>" : word)
-    // A terminal would obey them.
-    .replace(/\p{Cc}/gu, " ")
-  return Text.truncate(text, maxExcerptLength)
-}
-
-/** Whether 16 characters in a row of the value stand in the word, in either alphabet of base64, percent-encoded or not. */
-const shares = (word: string, value: string): boolean => {
-  const plain = (text: string) => text.replaceAll("-", "+").replaceAll("_", "/")
-  const whole = plain(word.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))))
-  const wanted = plain(value)
-  for (let at = 0; at + Math.min(16, wanted.length) <= wanted.length; at++) {
-    if (whole.includes(wanted.slice(at, at + 16))) return true
-  }
-  return false
 }
 
 /**
