@@ -22,6 +22,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Layer, Option, Redacted } from "effect"
 import { assertClean, observer, shown, spellings } from "./leaks.ts"
 
+const accountId = "account-of-a-person"
+
 const makeWorld = Effect.gen(function*() {
   const key = yield* AgentKey.generate()
   const pkcs8 = AgentKey.toPkcs8(key)
@@ -37,7 +39,7 @@ const makeWorld = Effect.gen(function*() {
   const Identity = Layer.effect(
     AgentIdentity.AgentIdentity,
     Effect.gen(function*() {
-      const identity = yield* AgentIdentity.make({ agentRuntimeId: "agent-1", privateKey: pkcs8, accountId: "acct-1" })
+      const identity = yield* AgentIdentity.make({ agentRuntimeId: "agent-1", privateKey: pkcs8, accountId })
       const directory = yield* AgentDirectory.AgentDirectory
       yield* directory.putAgent({ agentRuntimeId: identity.agentRuntimeId, publicKey: identity.signer.publicKey })
       return identity
@@ -98,8 +100,11 @@ describe("no secret", () => {
             assertClean(name, shown(value), all)
             if (name === "present") assertClean(name, shown((value as { readonly cause: unknown }).cause), all)
           }
-          assertClean("a log line", lines.join("\n"), all)
-          assertClean("a span", spans.join("\n"), [...all, "of-the-app"])
+          assertClean("a log line", lines.join("\n"), [...all, accountId])
+          assertClean("a span", spans.join("\n"), [...all, accountId, "of-the-app"])
+          for (const [name, value] of Object.entries({ response, broken, dropped, present, rejected })) {
+            assertClean(name, shown(value), [accountId])
+          }
           assert.isAbove(lines.length, 0)
           assert.include(shown(spans), "http.request.header.authorization")
           assert.include(shown(spans), "TaskRegistration.register")

@@ -10,6 +10,7 @@ import * as AgentKey from "@agent-identity/core/AgentKey"
 import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import { toEffect } from "@agent-identity/core/run/either"
 import * as SingleFlight from "@agent-identity/core/run/singleFlight"
+import * as Telemetry from "@agent-identity/core/run/telemetry"
 import * as Signing from "@agent-identity/core/Signing"
 import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import type * as UrlDerivation from "@agent-identity/core/UrlDerivation"
@@ -229,7 +230,7 @@ export const make = (options: Options): Effect.Effect<
         yield* store.compareAndSwap(binding, Option.some(entry.version), Option.none())
         yield* Effect.annotateLogs(
           Effect.logWarning("The agent of this login is forgotten: the next run makes a new one"),
-          { agentRuntimeId }
+          Telemetry.annotations({ agentRuntimeId })
         )
       }).pipe(Effect.ignore)
 

@@ -229,7 +229,7 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
         register(request).pipe(
           Effect.tap((agentRuntimeId) => Effect.annotateCurrentSpan(Telemetry.attributes({ agentRuntimeId }))),
           Effect.tap((agentRuntimeId) =>
-            Effect.annotateLogs(Effect.logInfo("Registered an agent"), { agentRuntimeId })
+            Effect.annotateLogs(Effect.logInfo("Registered an agent"), Telemetry.annotations({ agentRuntimeId }))
           ),
           Effect.withSpan("AgentRegistration.register", { captureStackTrace: false })
         )

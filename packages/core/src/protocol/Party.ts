@@ -25,12 +25,7 @@ export type Party = "FirstParty" | "BearerOnly" | "Ambiguous" | "Foreign"
  *
  * @internal
  */
-export const classifier = (environment: {
-  readonly authApi: URL
-  readonly jwks: URL | undefined
-  readonly providers: ReadonlyArray<URL>
-  readonly bearerOnly: ReadonlyArray<string>
-}): (url: URL) => Party => {
+export const classifier = (environment: Environment): (url: URL) => Party => {
   const { authApi, bearerOnly, jwks, providers } = environment
   const bases = providers.map(readBase)
   const never = [authApi, ...jwks === undefined ? [] : [jwks], ...providers.map(BaseUrl.jwksUrl)].map(readBase)
@@ -51,6 +46,36 @@ export const classifier = (environment: {
     }
     return withoutAssertion.some((base) => isBelow(base, "pieces")) ? "BearerOnly" : "FirstParty"
   }
+}
+
+/**
+ * Why a URL that looks like a provider's is `Foreign`: it has the host of a provider base, and is neither the AuthAPI's
+ * nor a key set's. Undefined for every other URL.
+ * @internal
+ */
+export const nearMiss = (
+  { authApi, jwks, providers }: Pick<Environment, "authApi" | "jwks" | "providers">,
+  url: URL
+): string | undefined => {
+  const bases = providers.filter((base) => hostOf(base) === hostOf(url))
+  const isElsewhere = [authApi, jwks, ...providers.map(BaseUrl.jwksUrl)].some((other) =>
+    other !== undefined && other.origin === url.origin && `${url.pathname}/`.startsWith(readBase(other).prefix)
+  )
+  if (bases.length === 0 || isElsewhere) return undefined
+  if (url.username !== "" || url.password !== "") return "it has user information"
+  return bases.some((base) => base.origin === url.origin)
+    ? "its path is not below theirs"
+    : "its scheme, its host or its port is spelled in another way"
+}
+
+/** The names of this machine are one host to those who mistake one for another. */
+const hostOf = (url: URL): string => BaseUrl.isLoopback(url) ? "localhost" : url.hostname
+
+interface Environment {
+  readonly authApi: URL
+  readonly jwks: URL | undefined
+  readonly providers: ReadonlyArray<URL>
+  readonly bearerOnly: ReadonlyArray<string>
 }
 
 interface Base extends BaseUrl.Path {

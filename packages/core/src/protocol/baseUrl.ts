@@ -32,7 +32,8 @@ export const parse = (base: string, rules: { readonly loopbackHttp: boolean }): 
 /** Of the text: a parser has resolved them in the URL. */
 const dotted = /\/(?:\.|%2e){1,2}(?:\/|$)/i
 
-const isLoopback = (url: URL): boolean =>
+/** @internal */
+export const isLoopback = (url: URL): boolean =>
   url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)
 
 /**

@@ -10,6 +10,13 @@ export const isBlank = (text: string): boolean => text.trim().length === 0
 export const truncate = (text: string, max: number): string =>
   text.length <= max ? text : text.slice(0, max).replace(/[\uD800-\uDBFF]$/, "") + "..."
 
+/** Escapes what a terminal or a log reader would obey: control characters, and those that turn or break lines. @internal */
+export const printable = (text: string): string =>
+  text.replace(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`
+  )
+
 const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 

@@ -122,8 +122,10 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
   function*() {
     const auth = yield* RunAuth.RunAuth
     const urls = yield* UrlDerivation.UrlDerivation
+    const warned = new Set<string>()
     const run: Policy = {
       classify: urls.classify,
+      nearMiss: warnOf(urls.environment, warned),
       credential: auth.current,
       recover: auth.recover,
       agentDeleted: auth.agentDeleted
@@ -141,9 +143,14 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
           return authorizeWith(
             client,
             resolution._tag === "RunAuth"
-              ? { ...run, classify: (url) => classify(url) === "Foreign" ? "Foreign" : urls.classify(url) }
+              ? {
+                ...run,
+                classify: (url) => classify(url) === "Foreign" ? "Foreign" : urls.classify(url),
+                nearMiss: warnOf(environment, warned)
+              }
               : {
                 classify,
+                nearMiss: warnOf(environment, warned),
                 credential: yield* ProviderCredential.make(provider, resolution),
                 recover: () => Effect.succeedNone,
                 agentDeleted: Effect.void
@@ -252,6 +259,8 @@ export const sentWith = (response: HttpClientResponse.HttpClientResponse): Optio
 /** Whose credential goes where, and what is done about a task that a server has refused. */
 interface Policy {
   readonly classify: (url: URL) => Party.Party
+  /** Warns of a foreign URL that looks like the provider's. */
+  readonly nearMiss: (url: URL) => Effect.Effect<void>
   readonly credential: Effect.Effect<RunAuth.Credential, RunTaskError | { readonly detail: string }>
   readonly recover: RunAuth.Service["recover"]
   readonly agentDeleted: RunAuth.Service["agentDeleted"]
@@ -283,11 +292,26 @@ const decideBy = (policy: Policy): Decide => {
       place = { url, party: url === undefined ? "Foreign" : policy.classify(url) }
       if (known.size === maxPlaces) known.clear()
       known.set(request.url, place)
+      if (url !== undefined && place.party === "Foreign") return Effect.as(policy.nearMiss(url), foreign)
     }
     const { party, url } = place
     return url === undefined || party === "Foreign" ? Effect.succeed(foreign) : resolve(policy, { request, url, party })
   }
 }
+
+/** Once an origin, of the first 64. */
+const warnOf =
+  (environment: UrlDerivation.Service["environment"], warned: Set<string>): Policy["nearMiss"] => (url) => {
+    const why = Party.nearMiss(environment, url)
+    if (why === undefined || warned.has(url.origin) || warned.size === maxPlaces) return Effect.void
+    warned.add(url.origin)
+    const bases = environment.providers.map(({ href }) => href).join(", ")
+    return Effect.logWarning(
+      `A request to ${
+        url.origin + url.pathname
+      } carries nothing of the run, though it has the host of a provider base: ${why} (${bases})`
+    )
+  }
 
 /** Where a request leads. */
 interface Place {

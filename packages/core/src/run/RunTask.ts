@@ -158,7 +158,7 @@ export const make = (
       const failure = Option.getOrUndefined(Cause.failureOption(exit.cause))
       const reason = failure?.reason ?? "Defect"
       return Effect.logWarning(`The task was not renewed: ${failure?.message ?? "its registration has a defect"}`).pipe(
-        Effect.annotateLogs({ agentRuntimeId, reason }),
+        Effect.annotateLogs({ ...Telemetry.annotations({ agentRuntimeId }), reason }),
         Effect.zipRight(Metric.update(renewals, reason))
       )
     }
@@ -185,7 +185,7 @@ export const make = (
       const after = pause.after === "registration" ? "it was registered just now" : "its last renewal failed"
       return Effect.logWarning(
         `A server refused the task, and it is not renewed for another ${Math.ceil(pause.millis / 1000)} s: ${after}`
-      ).pipe(Effect.annotateLogs({ agentRuntimeId }), Effect.zipRight(Effect.succeedNone))
+      ).pipe(Effect.annotateLogs(Telemetry.annotations({ agentRuntimeId })), Effect.zipRight(Effect.succeedNone))
     }
 
     return {

@@ -286,7 +286,10 @@ const logRegistration = (agentRuntimeId: AgentRuntimeId, taskId: TaskId) =>
   Effect.gen(function*() {
     yield* Metric.increment(registrations)
     const { count } = yield* Metric.value(registrations)
-    yield* Effect.annotateLogs(Effect.logInfo(`Registered task ${count} of this process`), { agentRuntimeId, taskId })
+    yield* Effect.annotateLogs(
+      Effect.logInfo(`Registered task ${count} of this process`),
+      Telemetry.annotations({ agentRuntimeId, taskId })
+    )
   })
 
 const advice = "check the agent's id, its key, the AuthAPI base URL and this machine's clock"

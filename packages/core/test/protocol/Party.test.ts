@@ -252,3 +252,36 @@ describe("Party.classifier", () => {
     }
   })
 })
+
+describe("Party.nearMiss", () => {
+  const own = Either.getOrThrow(custom({
+    authApi: "https://a.example/api/accounts",
+    jwksBase: "https://a.example/keys",
+    providers: ["https://a.example/v1", "http://127.0.0.1:8080/codex"],
+    loopbackHttp: true
+  }))
+  const cases: ReadonlyArray<readonly [url: string, why: string | undefined]> = [
+    ["https://a.example/v2/responses", "its path is not below theirs"],
+    ["https://a.example/v10", "its path is not below theirs"],
+    ["https://a.example/", "its path is not below theirs"],
+    ["http://127.0.0.1:8080/", "its path is not below theirs"],
+    ["https://a.example:8443/v1/responses", "its scheme, its host or its port is spelled in another way"],
+    ["http://a.example/v1/responses", "its scheme, its host or its port is spelled in another way"],
+    ["http://localhost:8080/codex", "its scheme, its host or its port is spelled in another way"],
+    ["http://[::1]:8080/codex", "its scheme, its host or its port is spelled in another way"],
+    ["http://127.0.0.2:8080/codex", "its scheme, its host or its port is spelled in another way"],
+    ["https://me@a.example/v1", "it has user information"],
+    ["https://a.example/api/accounts", undefined],
+    ["https://a.example/api/accounts/v1/agent/x/task/register", undefined],
+    ["https://a.example/keys/agent-identities/jwks", undefined],
+    ["https://a.example/v1/agent-identities/jwks", undefined],
+    ["https://b.example/v1", undefined],
+    ["https://sub.a.example/v1", undefined]
+  ]
+  for (const [url, why] of cases) {
+    it(`says of ${url}: ${why ?? "nothing"}`, () => {
+      assert.strictEqual(classify(own, new URL(url)), "Foreign")
+      assert.strictEqual(Party.nearMiss(own, new URL(url)), why)
+    })
+  }
+})

@@ -7,7 +7,7 @@ import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { FetchHttpClient, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Layer, Redacted, Schedule, Scope, TestClock } from "effect"
+import { Context, Deferred, Effect, Exit, Layer, Logger, Redacted, Schedule, Scope, TestClock } from "effect"
 import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
 import { inspect } from "node:util"
@@ -177,6 +177,30 @@ describe("ProviderAuth.authorize", () => {
       assert.deepStrictEqual(sent.map(signed), [["authorization"], ["authorization"]])
       assert.strictEqual(sent[1]!.url, `${Fakes.providerBase}/responses`)
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("warns once an origin of a URL that only looks like a provider's, with the bases", () => {
+    const warnings: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => {
+      if (logLevel.label === "WARN") warnings.push(String(message))
+    })
+    return Effect.gen(function*() {
+      const { client } = makeStub()
+      const { authorize, headers } = yield* ProviderAuth.ProviderAuth
+      const [one, other] = [authorize(client), authorize(client)]
+      yield* one.get("https://provider.test/v1/models?key=secret")
+      yield* one.get("https://provider.test/v1/models")
+      yield* other.get("https://provider.test/v2")
+      yield* headers(HttpClientRequest.get("wss://provider.test:8443/backend-api/codex"))
+      yield* one.get("https://elsewhere.test/")
+      yield* one.get(Fakes.providerBase)
+      assert.deepStrictEqual(warnings, [
+        "A request to https://provider.test/v1/models carries nothing of the run, though it has the host of a provider " +
+        "base: its path is not below theirs (https://provider.test/backend-api/codex)",
+        "A request to https://provider.test:8443/backend-api/codex carries nothing of the run, though it has the host of " +
+        "a provider base: its scheme, its host or its port is spelled in another way (https://provider.test/backend-api/codex)"
+      ])
+    }).pipe(Effect.provide(Layer.merge(Fakes.layerProviderAuth, Logger.add(logger))))
+  })
 
   it.effect("decides on the URL with its parameters, as it goes on the wire", () =>
     Effect.gen(function*() {

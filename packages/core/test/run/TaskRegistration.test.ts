@@ -6,7 +6,8 @@ import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { HttpClient } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Effect, Either, Encoding, Layer, Logger, Metric, Option, TestClock } from "effect"
+import { Clock, Context, Effect, Either, Encoding, HashMap, Layer, Logger, Metric, Option, TestClock } from "effect"
+import { tracing } from "../provider/server.ts"
 import { driven, transports } from "../utils.ts"
 
 const Agent = RegisteredAgent.layer({ agentRuntimeId: "agent/1 ü" })
@@ -261,6 +262,24 @@ describe("TaskRegistration", () => {
         `INFO Registered task ${before + 1} of this process`,
         `INFO Registered task ${before + 2} of this process`
       ])
+    }))
+
+  it.effect("shows a task id with control characters escaped, in log lines and spans, and hands it out as it came", () =>
+    Effect.gen(function*() {
+      const taskId = "task\u001b[31m\u202e\n-1"
+      const shown: Array<unknown> = []
+      const logger = Logger.make(({ annotations }) => shown.push(HashMap.unsafeGet(annotations, "taskId")))
+      const { spans, trace } = tracing()
+      const issued = yield* Effect.zipRight(
+        Effect.flatMap(
+          ScriptedAuthApi,
+          (server) => server.script({ _tag: "Status", status: 200, body: JSON.stringify({ task_id: taskId }) })
+        ),
+        register
+      ).pipe(Effect.provide(Layer.provide(over(undici), Logger.add(logger))), trace)
+      assert.strictEqual(issued, taskId)
+      for (const span of spans) shown.push(span.attributes.get("agent_identity.task_id"))
+      assert.deepStrictEqual(shown.filter((_) => _ !== undefined), Array(2).fill("task\\u{1b}[31m\\u{202e}\\u{a}-1"))
     }))
 
   it.effect("registers nothing once the identity has expired", () =>
