@@ -17,6 +17,7 @@ import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
 import * as Http from "../run/http.ts"
+import { statusTexts } from "./statusTexts.ts"
 
 /**
  * The function `fetch`, answered by this client. Over the signing client of a run it signs first-party requests.
@@ -53,18 +54,16 @@ import * as Http from "../run/http.ts"
 export const toFetch = <E, R>(client: HttpClient.HttpClient.With<E, R>): Effect.Effect<typeof fetch, never, R> =>
   Effect.map(Effect.runtime<R>(), (runtime): typeof fetch => async (input, init) => {
     const request = new Request(input, init)
-    // Not the new request's: it may forget the signal that it follows.
-    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
+    // Not the new request's: it may forget the signal that it follows. `null` takes a request's own away.
+    const given = init?.signal === undefined && input instanceof Request ? input.signal : init?.signal
+    const signal = given ?? undefined
     signal?.throwIfAborted()
-    const body = init?.body instanceof ReadableStream
-      ? HttpBody.stream(Stream.fromReadableStream(() => request.body!, (cause) => cause), contentType(request))
-      : request.body === null
-      ? HttpBody.empty
-      : HttpBody.uint8Array(new Uint8Array(await request.arrayBuffer()), contentType(request))
     const exit = await Runtime.runPromiseExit(runtime)(
       // An abort ends it, wherever this function was made.
-      Effect.interruptible(
-        Effect.flatMap(follow(client, request, body), (hop) => Effect.try(() => toWeb(hop, request, signal)))
+      Effect.tryPromise({ try: (signal) => readBody(request, init?.body, signal), catch: (cause) => cause }).pipe(
+        Effect.flatMap((body) => follow(client, request, body)),
+        Effect.flatMap((answer) => Effect.try(() => toWeb(answer, request, signal))),
+        Effect.interruptible
       ),
       signal ? { signal } : undefined
     )
@@ -90,7 +89,60 @@ const forbiddenNames = [
   "transfer-encoding"
 ]
 
-const contentType = (request: Request): string | undefined => request.headers.get("content-type") ?? undefined
+/**
+ * A value is read, so that it can be sent once more, and a stream is streamed. The body of a `Request` may be either: it is
+ * a value if it is there within 10 ms and, where it comes in more than one piece, has at most 1 MiB.
+ */
+const readBody = async (
+  request: Request,
+  given: RequestInit["body"],
+  signal: AbortSignal
+): Promise<HttpBody.HttpBody> => {
+  // Without one there is no header: an empty text is no default of platform's.
+  const contentType = request.headers.get("content-type") ?? ""
+  const stream = (body: ReadableStream<Uint8Array>) =>
+    HttpBody.stream(Stream.fromReadableStream(() => body, (cause) => cause), contentType)
+  if (request.body === null) return HttpBody.empty
+  if (given instanceof ReadableStream) return stream(request.body)
+  // Some browsers have no streams of requests.
+  if (request.body === undefined || (given != null && !(Symbol.asyncIterator in Object(given)))) {
+    return HttpBody.uint8Array(new Uint8Array(await request.arrayBuffer()), contentType)
+  }
+  const reader = request.body.getReader()
+  signal.addEventListener("abort", () => void reader.cancel(signal.reason).catch(() => {}))
+  const chunks: Array<Uint8Array> = []
+  for (let length = 0; length <= maxValueBytes;) {
+    const next = reader.read()
+    const read = await Promise.race([next, new Promise<undefined>((resolve) => setTimeout(resolve, 10))])
+    if (read === undefined) return stream(concat(chunks, next, reader))
+    if (read.done) {
+      return HttpBody.uint8Array(new Uint8Array(await new Blob(chunks as Array<BlobPart>).arrayBuffer()), contentType)
+    }
+    chunks.push(read.value)
+    length += read.value.length
+  }
+  return stream(concat(chunks, reader.read(), reader))
+}
+
+const maxValueBytes = 1024 * 1024
+
+const concat = (
+  chunks: ReadonlyArray<Uint8Array>,
+  pending: Promise<ReadableStreamReadResult<Uint8Array>>,
+  reader: ReadableStreamDefaultReader<Uint8Array>
+) => {
+  let next: typeof pending | undefined = pending
+  return new ReadableStream<Uint8Array>({
+    start: (controller) => chunks.forEach((chunk) => controller.enqueue(chunk)),
+    pull: async (controller) => {
+      const { done, value } = await (next ?? reader.read())
+      next = undefined
+      if (done) controller.close()
+      else controller.enqueue(value)
+    },
+    cancel: (reason) => reader.cancel(reason)
+  })
+}
 
 interface Answer {
   readonly url: URL
@@ -156,46 +208,70 @@ const follow = <E, R>(
 const toWeb = ({ redirected, response, url }: Answer, request: Request, signal: AbortSignal | undefined): Response => {
   const headers = new Headers(response.headers)
   headers.delete("set-cookie")
-  for (const cookie of Cookies.toSetCookieHeaders(response.cookies)) headers.append("set-cookie", cookie)
-  const isNull = request.method === "HEAD" || [204, 205, 304].includes(response.status)
-  const body = isNull ? null : lazily(() => Stream.toReadableStream(untilAborted(bodyOf(response), signal)))
-  const web = new Response(body, { status: response.status, headers })
+  for (const cookie of setCookies(response)) headers.append("set-cookie", cookie)
+  const { status } = response
+  const isNull = request.method === "HEAD" || [204, 205, 304].includes(status)
+  const body = isNull ? null : lazily(() => Stream.toReadableStream(bodyOf(response)), signal)
+  const web = new Response(body, { status, statusText: statusTexts[status] ?? "", headers })
   Object.defineProperties(web, { url: { value: url.href }, redirected: { value: redirected } })
   return web
 }
 
 /**
- * A stream that begins to read when it is read. Effect's begins at once, and would hold the connection of an answer that
- * nobody reads.
+ * As they came, where the transport keeps them all in one header; `fetch` as a transport keeps the last one there. Platform's
+ * parser knows no cookie without a `=`, and one of each name.
  */
-const lazily = (open: () => ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
+const setCookies = ({ cookies, headers }: HttpClientResponse.HttpClientResponse): ReadonlyArray<string> => {
+  const parsed = Cookies.toSetCookieHeaders(cookies)
+  // The comma of a date stands behind the day.
+  const raw = headers["set-cookie"]?.split(/(?<!expires=\s*[a-z]{3,9}), /i) ?? []
+  const nameless = raw.filter((cookie) => !/^[^;]*=/.test(cookie))
+  return raw.length - nameless.length >= parsed.length ? raw : [...parsed, ...nameless]
+}
+
+/**
+ * A stream that begins to read when it is read. Effect's begins at once, and would hold the connection of an answer that
+ * nobody reads. An abort ends it at any time, and closes the connection.
+ */
+const lazily = (
+  open: () => ReadableStream<Uint8Array>,
+  signal: AbortSignal | undefined
+): ReadableStream<Uint8Array> => {
   let opened: ReadableStreamDefaultReader<Uint8Array> | undefined
   const reader = () => opened ??= open().getReader()
+  let controller: ReadableStreamDefaultController<Uint8Array>
+  const abort = () => {
+    controller.error(signal?.reason)
+    void reader().cancel(signal?.reason)
+  }
+  let forget = () => {}
   return new ReadableStream<Uint8Array>({
-    pull: async (controller) => {
-      const { done, value } = await reader().read()
-      if (done) controller.close()
-      else controller.enqueue(value)
+    start: (given) => {
+      controller = given
+      if (signal !== undefined) forget = listen(signal, new WeakRef(abort))
     },
-    cancel: (reason) => reader().cancel(reason)
+    pull: async () => {
+      const { done, value } = await reader().read()
+      if (signal?.aborted === true) return
+      if (!done) return controller.enqueue(value)
+      forget()
+      controller.close()
+    },
+    cancel: (reason) => {
+      forget()
+      return reader().cancel(reason)
+    }
   }, { highWaterMark: 0 })
+}
+
+/** A signal may live longer than an answer, and does not keep it. */
+const listen = (signal: AbortSignal, abort: WeakRef<() => void>) => {
+  const listener = () => abort.deref()?.()
+  signal.addEventListener("abort", listener)
+  return () => signal.removeEventListener("abort", listener)
 }
 
 const bodyOf = (response: HttpClientResponse.HttpClientResponse): Stream.Stream<Uint8Array> =>
   Stream.catchAll(response.stream, (cause: HttpClientError.ResponseError) =>
     // `fetch` has no body at all where others have an empty one.
     cause.reason === "EmptyBody" ? Stream.empty : Stream.die(new TypeError("terminated", { cause })))
-
-const untilAborted = <A, E>(
-  stream: Stream.Stream<A, E>,
-  signal: AbortSignal | undefined
-): Stream.Stream<A, unknown> =>
-  signal === undefined ? stream : Stream.interruptWhen(
-    stream,
-    Effect.async<never, unknown>((resume) => {
-      const abort = () => resume(Effect.fail(signal.reason))
-      signal.addEventListener("abort", abort)
-      if (signal.aborted) abort()
-      return Effect.sync(() => signal.removeEventListener("abort", abort))
-    })
-  )

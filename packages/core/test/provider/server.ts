@@ -30,22 +30,29 @@ export const taskOf = (authorization: string | undefined): string | undefined =>
 export const serve = (answer: (seen: Seen, response: Http.ServerResponse) => void) =>
   Effect.gen(function*() {
     const requests: Array<Seen> = []
-    const server = yield* Effect.acquireRelease(
+    const origin = yield* listen((request, response) => {
+      const chunks: Array<Buffer> = []
+      request.on("data", (chunk) => chunks.push(chunk))
+      request.on("end", () => {
+        const seen: Seen = {
+          url: request.url!,
+          headers: request.headers,
+          body: Buffer.concat(chunks),
+          task: taskOf(request.headers.authorization)
+        }
+        requests.push(seen)
+        answer(seen, response)
+      })
+    })
+    return { origin, url: `${origin}/codex/responses`, requests }
+  })
+
+/** The origin of a server whose requests are handled as they come in. */
+export const listen = (handle: Http.RequestListener) =>
+  Effect.map(
+    Effect.acquireRelease(
       Effect.async<Http.Server>((resume) => {
-        const server = Http.createServer((request, response) => {
-          const chunks: Array<Buffer> = []
-          request.on("data", (chunk) => chunks.push(chunk))
-          request.on("end", () => {
-            const seen: Seen = {
-              url: request.url!,
-              headers: request.headers,
-              body: Buffer.concat(chunks),
-              task: taskOf(request.headers.authorization)
-            }
-            requests.push(seen)
-            answer(seen, response)
-          })
-        })
+        const server = Http.createServer(handle)
         server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
       }),
       (server) =>
@@ -53,10 +60,9 @@ export const serve = (answer: (seen: Seen, response: Http.ServerResponse) => voi
           server.closeAllConnections()
           server.close()
         })
-    )
-    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    return { origin, url: `${origin}/codex/responses`, requests }
-  })
+    ),
+    (server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  )
 
 export const json = (response: Http.ServerResponse, status: number, body: unknown) => {
   response.writeHead(status, { "content-type": "application/json" })
