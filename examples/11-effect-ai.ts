@@ -8,12 +8,12 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Option, Stream } from "effect"
 
 /** What the last request was sent with. */
-let sent = Option.none<RunAuth.Sent>()
+let sent = Option.none<RunAuth.Authorization>()
 
 const OpenAi = Layer.unwrapEffect(Effect.map(UrlDerivation.UrlDerivation, ({ environment }) =>
   OpenAiClient.layer({
     apiUrl: environment.providers[0]!.href,
-    transformClient: HttpClient.tap((response) => Effect.sync(() => sent = ProviderAuth.sentWith(response)))
+    transformClient: HttpClient.tap((response) => Effect.sync(() => sent = ProviderAuth.authorizationOf(response)))
   })))
 
 const Model = Layer.provide(OpenAiLanguageModel.layer({ model: "gpt-5" }), OpenAi)

@@ -44,7 +44,7 @@ const makeRequests = (plain: HttpClient.HttpClient) =>
       if (!provider.baseUrl.startsWith("http://127.0.0.1:")) continue
       const client = yield* authorizeProvider(plain, provider)
       const response = yield* client.get(`${provider.baseUrl}/models`)
-      yield* Console.log(`  sent with  ${show(Option.getOrThrow(ProviderAuth.sentWith(response)))}`)
+      yield* Console.log(`  sent with  ${show(Option.getOrThrow(ProviderAuth.authorizationOf(response)))}`)
       yield* Console.log(`  answer     ${yield* response.text}`)
     }
   })

@@ -34,7 +34,7 @@ const NoRun = (reason: string) => {
 
 const app = Effect.gen(function*() {
   const { environment } = yield* UrlDerivation.UrlDerivation
-  const { _tag, ...sent } = RunAuth.sent(yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current))
+  const { _tag, ...sent } = RunAuth.authorizationOf(yield* Effect.flatMap(RunAuth.RunAuth, (_) => _.current))
   const { status } = yield* HttpClient.get(`${environment.providers[0]}/models`)
   yield* Console.log(`${status} with ${_tag}, ${Object.values(sent).join(", ")}`)
 })

@@ -66,7 +66,7 @@ const main = Effect.gen(function*() {
     const { ask } = yield* Agent.Agent
     const { current } = yield* RunAuth.RunAuth
     yield* Console.log(yield* ask(positionals.join(" ")))
-    const { _tag, ...sent } = RunAuth.sent(yield* current)
+    const { _tag, ...sent } = RunAuth.authorizationOf(yield* current)
     yield* Effect.logInfo(`Sent with ${_tag}`, sent)
   }).pipe(Effect.provide(App))
 })

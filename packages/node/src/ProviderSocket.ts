@@ -123,9 +123,11 @@ export const make = (
     const acquire = Effect.gen(function*() {
       const { WebSocket } = yield* Effect.promise(() => import("ws"))
       const signed = yield* Effect.mapError(headers(request), openError)
-      const dialed: Dial = { taskId: signed.sent._tag === "Assertion" ? signed.sent.taskId : undefined }
+      const dialed: Dial = {
+        taskId: signed.authorization._tag === "Assertion" ? signed.authorization.taskId : undefined
+      }
       dial = dialed
-      yield* Effect.annotateCurrentSpan(RunAuth.attributes(signed.sent))
+      yield* Effect.annotateCurrentSpan(RunAuth.attributes(signed.authorization))
       const clientOptions = {
         headers: { ...request.headers, ...Redacted.value(signed.headers) },
         followRedirects: false,

@@ -434,7 +434,7 @@ export const layerProviderAuth: Layer.Layer<ProviderAuth.ProviderAuth> = Layer.p
  * const credential = await Effect.runPromise(Effect.provide(current, Fakes.layer))
  *
  * const agentRuntimeId = Fakes.agentRuntimeId
- * assert.deepStrictEqual(RunAuth.sent(credential), { _tag: "Assertion", agentRuntimeId, taskId: "task-1" })
+ * assert.deepStrictEqual(RunAuth.authorizationOf(credential), { _tag: "Assertion", agentRuntimeId, taskId: "task-1" })
  *
  * @since 0.1.0
  * @category layers

@@ -132,7 +132,7 @@ describe("the fakes", () => {
   it.effect("stay fakes beside the real layers that they are made of", () =>
     Effect.gen(function*() {
       const { current } = yield* RunAuth.RunAuth
-      assert.deepStrictEqual(RunAuth.sent(yield* current), {
+      assert.deepStrictEqual(RunAuth.authorizationOf(yield* current), {
         _tag: "Assertion",
         agentRuntimeId: AgentRuntimeId.AgentRuntimeId.make(Fakes.agentRuntimeId),
         taskId: TaskId.TaskId.make("task-1")

@@ -353,7 +353,7 @@ const send = ({ context }: RunOf) =>
       Effect.map(response.json, (json) => ({
         status: response.status,
         code: (json as { readonly error?: { readonly code: string } }).error?.code,
-        signed: Option.exists(ProviderAuth.sentWith(response), (_) => _._tag === "Assertion")
+        signed: Option.exists(ProviderAuth.authorizationOf(response), (_) => _._tag === "Assertion")
       }))
   )
 

@@ -24,9 +24,9 @@ import { statusTexts } from "./statusTexts.ts"
  *
  * Redirects are followed here, by the rules of the Fetch standard, and the client decides anew at every hop: no header of
  * the run leaves the first party. A failure is a `TypeError` with the client's error as its `cause`; an aborted `signal`
- * ends the request and rejects with its reason. Answers stream. A body that is given as a `ReadableStream` is streamed
- * too; every other one is read into memory, so that it can be sent once more. Options of browsers, such as `cache`,
- * `credentials` and `mode`, have no effect.
+ * ends the request and rejects with its reason. Answers stream. A body that is given as a stream is streamed too;
+ * every other one is read into memory, so that it can be sent once more. `statusText` is the standard phrase of the status.
+ * Options of browsers, such as `cache`, `credentials` and `mode`, have no effect.
  *
  * @example
  * import { Fetch, ProviderAuth } from "@agent-identity/core"

@@ -1,8 +1,8 @@
 /**
  * To whom the run's identity is sent: to first-party URLs, and to nobody else.
  *
- * Whether a URL is first party is decided on the finished URL of every single hop, below redirects and retries of the
- * app. A task that the server calls invalid is renewed, once for all who sent it, and the request is sent once more.
+ * Whether a URL is first party is decided on the finished URL of every single hop: signing is the last step that a client
+ * lets anybody take, behind the app's own hooks. A task that the server calls invalid is renewed, once for all who sent it, and the request is sent once more.
  *
  * @since 0.1.0
  */
@@ -38,8 +38,8 @@ import * as SignedRequest from "./signedRequest.ts"
  *   be had. Nothing was sent.
  * - `AuthorizationPresent`: the app, or a run around this one, set an `Authorization` already. Nothing was sent.
  * - `AmbiguousUrl`: below a provider base, but servers may read its path in two ways. Nothing was sent.
- * - `Redirected`: the client below follows redirects by itself, and took the run's headers along to where they do not
- *   belong. Put `HttpClient.followRedirects` around the signing client, not into it.
+ * - `Redirected`: the client below changed the URL after it was signed, so that the run's credential was sent there. Put
+ *   `HttpClient.followRedirects` and `HttpClient.transform` around the signing client, not into it.
  * - `AgentDeleted`: the server says that the agent is no more. A new agent is needed, and a new run for it.
  *
  * @since 0.1.0
@@ -98,7 +98,10 @@ export interface Service {
   readonly headers: (
     request: HttpClientRequest.HttpClientRequest
   ) => Effect.Effect<
-    { readonly headers: Redacted.Redacted<Readonly<Record<string, string>>>; readonly sent: RunAuth.Sent },
+    {
+      readonly headers: Redacted.Redacted<Readonly<Record<string, string>>>
+      readonly authorization: RunAuth.Authorization
+    },
     ProviderAuthError
   >
 }
@@ -161,7 +164,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
         const request = HttpClientRequest.updateUrl(given, (url) => url.replace(/^\s*ws(?=s?:)/i, "http"))
         return Effect.map(decide(request), (credential) => ({
           headers: Redacted.make({ ...SignedRequest.headersOf(credential) }),
-          sent: RunAuth.sent(credential)
+          authorization: RunAuth.authorizationOf(credential)
         }))
       }
     }
@@ -183,8 +186,8 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
  *   const { authorize } = yield* ProviderAuth.ProviderAuth
  *   const client = authorize(plain)
  *   const [ours, foreign] = [yield* client.get(Fakes.providerBase), yield* client.get("https://example.com/")]
- *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(ours))._tag, "Assertion")
- *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(foreign))._tag, "None")
+ *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.authorizationOf(ours))._tag, "Assertion")
+ *   assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.authorizationOf(foreign))._tag, "None")
  * })
  *
  * const Auth = ProviderAuth.layer(Fakes.layerRunAuth).pipe(Layer.provide(Fakes.layerUrlDerivation))
@@ -253,8 +256,9 @@ export const layerHttpClient = <E, R>(
  * @since 0.1.0
  * @category combinators
  */
-export const sentWith = (response: HttpClientResponse.HttpClientResponse): Option.Option<RunAuth.Sent> =>
-  Option.fromNullable(SignedRequest.sentWith(response))
+export const authorizationOf = (
+  response: HttpClientResponse.HttpClientResponse
+): Option.Option<RunAuth.Authorization> => Option.fromNullable(SignedRequest.authorizationOf(response))
 
 /** Whose credential goes where, and what is done about a task that a server has refused. */
 interface Policy {

@@ -14,13 +14,13 @@ import type * as Inspect from "./inspect.ts"
 export const make = (
   request: HttpClientRequest.HttpClientRequest,
   response: HttpClientResponse.HttpClientResponse,
-  sent: RunAuth.Sent,
+  authorization: RunAuth.Authorization,
   body?: Inspect.Body
-): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response, sent, body)
+): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response, authorization, body)
 
 /** @internal */
-export const sentWith = (response: HttpClientResponse.HttpClientResponse): RunAuth.Sent | undefined =>
-  response instanceof CallerResponse ? response.sentWith() : undefined
+export const authorizationOf = (response: HttpClientResponse.HttpClientResponse): RunAuth.Authorization | undefined =>
+  response instanceof CallerResponse ? response.authorization() : undefined
 
 class CallerResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
   readonly [HttpIncomingMessage.TypeId]: HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
@@ -28,7 +28,7 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
   readonly request: HttpClientRequest.HttpClientRequest
   /** Private to the language, so that no printer finds the signed request in it. */
   readonly #answer: HttpClientResponse.HttpClientResponse
-  readonly #sentWith: RunAuth.Sent
+  readonly #authorization: RunAuth.Authorization
   readonly #stream: Inspect.Body | undefined
   /** The body of `#stream`, once it was read to its end: reading it again gives the same. */
   #read: HttpClientResponse.HttpClientResponse | undefined
@@ -36,18 +36,18 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
   constructor(
     request: HttpClientRequest.HttpClientRequest,
     answer: HttpClientResponse.HttpClientResponse,
-    sentWith: RunAuth.Sent,
+    authorization: RunAuth.Authorization,
     stream: Inspect.Body | undefined
   ) {
     super()
     this.request = request
     this.#answer = answer
-    this.#sentWith = sentWith
+    this.#authorization = authorization
     this.#stream = stream
   }
 
-  sentWith() {
-    return this.#sentWith
+  authorization() {
+    return this.#authorization
   }
 
   get status() {

@@ -39,7 +39,7 @@ export interface Signed {
   readonly request: HttpClientRequest.HttpClientRequest
   readonly credential: Exclude<RunAuth.Credential, RunAuth.None>
   readonly headers: Headers.Headers
-  readonly sent: RunAuth.Sent
+  readonly authorization: RunAuth.Authorization
 }
 
 /**
@@ -55,7 +55,7 @@ export const send = <E, R, E2>(
   Effect.suspend(() => {
     // A client that tries again, or twice at once, has several attempts under way.
     const attempts: Array<Signed> = []
-    let unsigned: RunAuth.Sent | undefined
+    let unsigned: RunAuth.Authorization | undefined
     let refusal: Option.Option<E2> = Option.none()
 
     const lastStep = (finished: HttpClientRequest.HttpClientRequest, replace: Http.Replace) =>
@@ -66,14 +66,14 @@ export const send = <E, R, E2>(
         },
         onSuccess: (credential) => {
           refusal = Option.none()
-          const sent = RunAuth.sent(credential)
-          const annotations = () => HashMap.fromIterable(Object.entries(RunAuth.attributes(sent)))
+          const authorization = RunAuth.authorizationOf(credential)
+          const annotations = () => HashMap.fromIterable(Object.entries(RunAuth.attributes(authorization)))
           if (credential._tag === "None") {
-            unsigned = sent
+            unsigned = authorization
             return replace(finished, { annotations })
           }
           const headers = headersOf(credential)
-          attempts.push({ request: finished, credential, headers, sent })
+          attempts.push({ request: finished, credential, headers, authorization })
           return replace(HttpClientRequest.setHeaders(finished, headers), {
             requestInit: Http.noRedirects,
             redactedNames: Http.redactedNames,
@@ -120,10 +120,10 @@ export const send = <E, R, E2>(
  * @internal
  */
 export const finish = <E>(
-  { failure, response, signed: { headers, request, sent } }: Extract<Outcome<E>, { readonly _tag: "Signed" }>,
+  { failure, response, signed: { authorization, headers, request } }: Extract<Outcome<E>, { readonly _tag: "Signed" }>,
   body?: Inspect.Body
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E> => {
-  const own = CallerResponse.make(request, response, sent, body)
+  const own = CallerResponse.make(request, response, authorization, body)
   return failure === undefined ? Effect.succeed(own) : Effect.fail(Clean.clean(failure, {
     request: (authorization) => authorization === headers["authorization"] ? request : undefined,
     response: () => own
@@ -159,7 +159,7 @@ const cleanCause = <E>(cause: Cause.Cause<E>, attempts: ReadonlyArray<Signed>): 
   const callers: Clean.Callers = {
     request: (authorization) => attemptBy(authorization)?.request,
     response: (request, response) =>
-      CallerResponse.make(request, response, attemptBy(response.request.headers["authorization"])!.sent)
+      CallerResponse.make(request, response, attemptBy(response.request.headers["authorization"])!.authorization)
   }
   return Cause.match(cause, {
     onEmpty: Cause.empty as Cause.Cause<E>,
@@ -190,8 +190,8 @@ export const headersOf = (credential: RunAuth.Credential): Headers.Headers =>
     })
 
 /** What the request of this response was sent with, if it was sent by us. @internal */
-export const sentWith = (response: HttpClientResponse.HttpClientResponse): RunAuth.Sent | undefined =>
-  CallerResponse.sentWith(response) ?? plainResponses.get(response)
+export const authorizationOf = (response: HttpClientResponse.HttpClientResponse): RunAuth.Authorization | undefined =>
+  CallerResponse.authorizationOf(response) ?? plainResponses.get(response)
 
 /** Responses of requests that were sent as they are. */
-const plainResponses = new WeakMap<HttpClientResponse.HttpClientResponse, RunAuth.Sent>()
+const plainResponses = new WeakMap<HttpClientResponse.HttpClientResponse, RunAuth.Authorization>()

@@ -53,7 +53,7 @@ export type Credential = AgentAssertion.Assertion | Bearer | None
  * @since 0.1.0
  * @category models
  */
-export type Sent =
+export type Authorization =
   | { readonly _tag: "Assertion"; readonly agentRuntimeId: AgentRuntimeId; readonly taskId: TaskId }
   | { readonly _tag: "Bearer" | "None"; readonly reason: string }
 
@@ -67,26 +67,28 @@ export type Sent =
  * const reason = "the policy is JwtOnly"
  * const credential: RunAuth.Bearer = { _tag: "Bearer", token: Redacted.make("secret"), account: undefined, reason }
  *
- * assert.deepStrictEqual(RunAuth.sent(credential), { _tag: "Bearer", reason })
+ * assert.deepStrictEqual(RunAuth.authorizationOf(credential), { _tag: "Bearer", reason })
  *
  * @since 0.1.0
  * @category combinators
  */
-export const sent = (credential: Credential): Sent =>
+export const authorizationOf = (credential: Credential): Authorization =>
   credential._tag === "Assertion"
     ? { _tag: "Assertion", agentRuntimeId: credential.agentRuntimeId, taskId: credential.taskId }
     : { _tag: credential._tag, reason: credential.reason }
 
 /**
- * The attributes that spans of requests carry, for spans and logs of the app's own: `agent_identity.sent`, with the ids
+ * The attributes that spans of requests carry, for spans and logs of the app's own: `agent_identity.scheme`, with the ids
  * of an assertion or with the reason why there is none.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const attributes = (sent: Sent): Record<string, unknown> => ({
-  "agent_identity.sent": sent._tag,
-  ...(sent._tag === "Assertion" ? Telemetry.attributes(sent) : { "agent_identity.reason": sent.reason })
+export const attributes = (authorization: Authorization): Record<string, unknown> => ({
+  "agent_identity.scheme": authorization._tag,
+  ...(authorization._tag === "Assertion"
+    ? Telemetry.attributes(authorization)
+    : { "agent_identity.reason": authorization.reason })
 })
 
 /**

@@ -131,7 +131,7 @@ describe("ProviderAuth.authorizeProvider", () => {
         authorization: seen[0]!.authorization,
         account: seen[0]!["chatgpt-account-id"],
         predefined: seen[0]!["x-predefined"],
-        sent: Option.getOrThrow(ProviderAuth.sentWith(response))
+        sent: Option.getOrThrow(ProviderAuth.authorizationOf(response))
       }
     })
 

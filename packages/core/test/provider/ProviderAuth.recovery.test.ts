@@ -341,7 +341,7 @@ describe("recovery from an invalid task", () => {
       assert.strictEqual(error.reason, "StatusCode")
       assert.deepStrictEqual(yield* error.response.json, invalidTask)
       assert.notProperty(error.request.headers, "authorization")
-      assert.isTrue(Option.isSome(ProviderAuth.sentWith(error.response)))
+      assert.isTrue(Option.isSome(ProviderAuth.authorizationOf(error.response)))
     }).pipe(Effect.provide(Run)))
 
   it.effect("is for assertions: a bearer's 401 is the answer", () =>

@@ -20,7 +20,7 @@ describe("what a request was sent with", () => {
   const sent = (url: string) =>
     Effect.map(
       Effect.flatMap(authorized, (client) => client.get(url)),
-      (response) => Option.getOrThrow(ProviderAuth.sentWith(response))
+      (response) => Option.getOrThrow(ProviderAuth.authorizationOf(response))
     ).pipe(Effect.provide(ok))
   const over = (auth: Layer.Layer<RunAuth.RunAuth>) =>
     Effect.provide(Layer.provide(ProviderAuth.layer(auth), Fakes.layerUrlDerivation))
@@ -73,7 +73,7 @@ describe("what a request was sent with", () => {
   it.effect("is not known of a response of another client", () =>
     Effect.gen(function*() {
       const response = HttpClientResponse.fromWeb(HttpClientRequest.get("https://elsewhere.test/"), new Response())
-      assert.deepStrictEqual(ProviderAuth.sentWith(response), Option.none())
+      assert.deepStrictEqual(ProviderAuth.authorizationOf(response), Option.none())
     }))
 
   it.scoped("stands on the span of each request, as it was resolved, a recovery included", () => {
@@ -92,17 +92,17 @@ describe("what a request was sent with", () => {
       )
       assert.deepStrictEqual(ours, [
         {
-          "agent_identity.sent": "Assertion",
+          "agent_identity.scheme": "Assertion",
           "agent_identity.agent_runtime_id": "agent-fake",
           "agent_identity.task_id": "task-1"
         },
         {
-          "agent_identity.sent": "Assertion",
+          "agent_identity.scheme": "Assertion",
           "agent_identity.agent_runtime_id": "agent-fake",
           "agent_identity.task_id": "task-2"
         },
-        { "agent_identity.sent": "None", "agent_identity.reason": "the endpoint takes no assertions" },
-        { "agent_identity.sent": "None", "agent_identity.reason": "the URL is not the provider's" }
+        { "agent_identity.scheme": "None", "agent_identity.reason": "the endpoint takes no assertions" },
+        { "agent_identity.scheme": "None", "agent_identity.reason": "the URL is not the provider's" }
       ])
       const shown = JSON.stringify(spans.map(({ attributes }) => Array.from(attributes)))
       assert.notInclude(shown, "AgentAssertion ey")
@@ -143,7 +143,7 @@ describe("one run", () => {
         "not a URL"
       ]
       for (const url of foreign) {
-        const { headers: added, sent } = yield* headers(HttpClientRequest.get(url))
+        const { headers: added, authorization: sent } = yield* headers(HttpClientRequest.get(url))
         assert.deepStrictEqual(Redacted.value(added), {}, url)
         assert.strictEqual(sent._tag, "None")
       }

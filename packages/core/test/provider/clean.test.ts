@@ -104,6 +104,6 @@ describe("an error of the client below shows no header of ours", () => {
       if (!(error instanceof Wrapped)) return assert.fail(String(error))
       const response = error.of as HttpClientResponse.HttpClientResponse
       assert.strictEqual(yield* response.text, "no")
-      assert.propertyVal(Option.getOrThrow(ProviderAuth.sentWith(response)), "_tag", "Assertion")
+      assert.propertyVal(Option.getOrThrow(ProviderAuth.authorizationOf(response)), "_tag", "Assertion")
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 })

@@ -106,7 +106,7 @@ for (const [name, transport] of transports) {
             authorize(rewrite(yield* HttpClient.HttpClient)),
             (client) => client.get(url)
           )
-          assert.propertyVal(Option.getOrThrow(ProviderAuth.sentWith(response)), "_tag", "None")
+          assert.propertyVal(Option.getOrThrow(ProviderAuth.authorizationOf(response)), "_tag", "None")
           assert.deepStrictEqual(gateway.requests.map(({ headers }) => ours(headers)), [[]])
         }).pipe(Effect.provide(layerRun(origin)))
       }).pipe(Effect.provide(transport)))
@@ -145,7 +145,7 @@ for (const [name, transport] of transports) {
             HttpClient.retryTransient({ times: 3 })
           ))
           const response = yield* trace(client.get(url))
-          assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.sentWith(response)), {
+          assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.authorizationOf(response)), {
             _tag: "None",
             reason: "the URL is not the provider's"
           })
@@ -154,7 +154,7 @@ for (const [name, transport] of transports) {
         assert.deepStrictEqual(fallback.requests.map(({ headers }) => ours(headers)), [[]])
         const [first, second] = spans.filter((_) => _.name === "http.client GET").map(({ attributes }) => attributes)
         assert.strictEqual(first!.get("agent_identity.task_id"), "task-1")
-        assert.strictEqual(second!.get("agent_identity.sent"), "None")
+        assert.strictEqual(second!.get("agent_identity.scheme"), "None")
         assert.isFalse(second!.has("agent_identity.task_id"))
       }).pipe(Effect.provide(transport)))
 

@@ -137,7 +137,7 @@ export const ask = (run: ChaosRun, url: string, id: string, attempt: string): Ef
     const response = yield* run.client.execute(
       HttpClientRequest.post(url, { body, headers: { "x-attempt": attempt } })
     )
-    const sent = Option.getOrUndefined(ProviderAuth.sentWith(response))
+    const sent = Option.getOrUndefined(ProviderAuth.authorizationOf(response))
     if (sent?._tag !== "Assertion") return wrong(`sent with ${sent?._tag}`)
     const text = yield* response.text
     if (response.status !== 200) {
