@@ -4,10 +4,13 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import type * as Environment from "../protocol/Environment.ts"
 import * as Party from "../protocol/Party.ts"
+import type * as RunAuth from "../run/RunAuth.ts"
 
 /**
  * A provider, of which the members decide that decide in the reference client's configuration too (openai/codex,
@@ -81,4 +84,40 @@ export const resolve = (provider: Provider, environment: Environment.Environment
   return Party.classifier(environment)(new URL(baseUrl)) === "FirstParty"
     ? { _tag: "RunAuth" }
     : none("asks for the run's identity, but its base URL is not first party")
+}
+
+/**
+ * The credential of each request of a provider, by its own resolution where that is not the run's. Fails where the
+ * environment variable is not set.
+ * @internal
+ */
+export const credential = (
+  provider: Provider,
+  resolution: Exclude<Resolution, { readonly _tag: "RunAuth" }>
+): Effect.Effect<
+  Effect.Effect<RunAuth.Bearer | RunAuth.None, { readonly detail: string }>,
+  ConfigError.ConfigError
+> => {
+  if (resolution._tag === "None") return Effect.succeed(Effect.succeed(resolution))
+  const name = JSON.stringify(provider.name)
+  const bearer = (token: Redacted.Redacted<string>): RunAuth.Bearer => ({
+    _tag: "Bearer",
+    token,
+    account: undefined,
+    reason: `provider ${name} has a token of its own, by ${resolution.source}`
+  })
+  switch (resolution.source) {
+    case "environmentKey":
+      return Effect.map(
+        Config.redacted(Config.nonEmptyString(provider.environmentKey)),
+        (token) => Effect.succeed(bearer(token))
+      )
+    case "bearerToken":
+      return Effect.succeed(Effect.succeed(bearer(provider.bearerToken!)))
+    case "authCommand":
+      return Effect.succeed(Effect.mapBoth(provider.authCommand!, {
+        onFailure: (error) => ({ detail: `the auth command of provider ${name} gave no token: ${error.message}` }),
+        onSuccess: bearer
+      }))
+  }
 }

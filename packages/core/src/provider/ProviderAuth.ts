@@ -27,8 +27,6 @@ import { RunTaskError } from "../run/RunTask.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
 import * as Inspect from "./inspect.ts"
 import * as Provider from "./Provider.ts"
-import * as ProviderCredential from "./providerCredential.ts"
-import * as Replay from "./replay.ts"
 import * as SignedRequest from "./signedRequest.ts"
 
 /**
@@ -154,7 +152,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
               : {
                 classify,
                 nearMiss: warnOf(environment, warned),
-                credential: yield* ProviderCredential.make(provider, resolution),
+                credential: yield* Provider.credential(provider, resolution),
                 recover: () => Effect.succeedNone,
                 agentDeleted: Effect.void
               }
@@ -368,7 +366,7 @@ const execute = <E, R>(
       return Effect.matchEffect(policy.recover(credential.taskId), {
         onFailure: (error) => refuse(sent, "NoCredential", error.message, error),
         onSuccess: (next) =>
-          Option.isSome(next) && Replay.isReplayable(request.body)
+          Option.isSome(next) && SignedRequest.isReplayable(request.body)
             ? execute(client, policy, decide, request, credential.taskId)
             : asItCame
       })

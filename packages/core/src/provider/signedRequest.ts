@@ -1,5 +1,6 @@
 /** A request as it is sent for its caller, and what became of it. */
 import * as Headers from "@effect/platform/Headers"
+import type * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
@@ -169,6 +170,22 @@ const cleanCause = <E>(cause: Cause.Cause<E>, attempts: ReadonlyArray<Signed>): 
     onSequential: Cause.sequential,
     onParallel: Cause.parallel
   })
+}
+
+/** Whether a body can be sent once more: it is a value, and not something that is used up by reading it. @internal */
+export const isReplayable = (body: HttpBody.HttpBody): boolean => {
+  switch (body._tag) {
+    case "Empty":
+    case "Uint8Array":
+    case "FormData":
+      return true
+    case "Stream":
+      return false
+    case "Raw":
+      return body.body === undefined || body.body === null || typeof body.body === "string" ||
+        ArrayBuffer.isView(body.body) ||
+        [ArrayBuffer, Blob, FormData, URLSearchParams].some((value) => body.body instanceof value)
+  }
 }
 
 /** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. @internal */
