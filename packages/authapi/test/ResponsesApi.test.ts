@@ -6,7 +6,7 @@ import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { HttpBody, HttpClient, HttpLayerRouter, HttpServer } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Encoding, FiberStatus, Layer, Redacted, Stream, TestClock } from "effect"
+import { Effect, Either, Encoding, Fiber, FiberStatus, Layer, Redacted, Stream, TestClock } from "effect"
 import { request as nodeRequest } from "node:http"
 import { setTimeout } from "node:timers/promises"
 
@@ -396,13 +396,15 @@ describe("any other body", () => {
     Effect.gen(function*() {
       const origin = yield* HttpServer.addressFormattedWith(Effect.succeed)
       const authorization = Redacted.value((yield* assertion).header)
-      const ended = yield* Effect.fork(Effect.async<void>((resume) => {
+      const ended = yield* Effect.fork(Effect.async<number | undefined>((resume) => {
         const headers = { authorization, "content-length": 20 }
         const options = { host: "127.0.0.1", port: new URL(origin).port, path: ResponsesApi.responsesPath, headers }
         const request = nodeRequest({ ...options, method: "POST" })
-        request.on("error", () => resume(Effect.void)).on("response", () => resume(Effect.void)).write("{\"input\":")
+        request.on("error", (error) => resume(Effect.die(error)))
+        request.on("response", ({ statusCode }) => resume(Effect.succeed(statusCode))).write("{\"input\":")
       }))
       const pass = Effect.zipRight(Effect.promise(() => setTimeout(200)), TestClock.adjust("31 seconds"))
       yield* Effect.repeat(pass, { until: () => Effect.map(ended.status, FiberStatus.isDone) })
+      assert.strictEqual(yield* Fiber.join(ended), 408)
     }).pipe(Effect.provide(over())))
 })

@@ -3,6 +3,7 @@ import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -81,6 +82,9 @@ const readBytes = (
       return size > maxBytes + maxDiscardedBytes ? refuse("TooLarge") : Effect.void
     }).pipe(
       Effect.catchTag("RequestError", () => refuse("InvalidRequest")),
+      // Not interrupted with the timeout: that would close the connection before the answer. The answer closes it.
+      Effect.forkDaemon,
+      Effect.flatMap(Fiber.join),
       Effect.timeoutFail({ duration: readTimeout, onTimeout: () => new RequestBodyError({ reason: "TimedOut" }) }),
       Effect.flatMap(() => size > maxBytes ? refuse("TooLarge") : Effect.succeed(concat(chunks, size)))
     )
@@ -114,7 +118,12 @@ const answers: Record<
   }
 > = {
   TooLarge: { status: 413, code: "body_too_large", message: "The body is too large, or it is once it is decoded." },
-  TimedOut: { status: 408, code: "body_timeout", message: "The body did not arrive in time." },
+  TimedOut: {
+    status: 408,
+    code: "body_timeout",
+    message: "The body did not arrive in time.",
+    headers: { connection: "close" }
+  },
   UnsupportedEncoding: {
     status: 415,
     code: "unsupported_encoding",
