@@ -41,11 +41,20 @@ const modules: Record<string, Record<string, ReadonlyArray<string>>> = {
     "protocol/AccountId": []
   },
   run: {
-    "run/RunTask": [],
-    "run/AgentAssertion": [],
+    "run/RunTask": ["provider/ProviderAuth.telemetry"],
+    "run/AgentAssertion": ["provider/ProviderAuth", "provider/ProviderAuth.telemetry"],
     "run/TaskRegistration": [],
     "run/backoff": ["run/RunTask"],
     "run/singleFlight": ["run/RunTask", "run/AgentAssertion"]
+  },
+  road: {
+    "provider/ProviderAuth": ["provider/lastStep", "provider/ProviderAuth.recovery", "provider/ProviderAuth.telemetry"],
+    "provider/signedRequest": ["provider/lastStep", "provider/ProviderAuth", "provider/clean"],
+    "provider/callerResponse": ["provider/inspect", "provider/ProviderAuth", "provider/clean"],
+    "provider/clean": [],
+    "provider/inspect": [],
+    "run/fiberState": ["provider/lastStep"],
+    "run/excerpt": []
   }
 }
 
