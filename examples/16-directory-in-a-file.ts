@@ -1,8 +1,8 @@
 /** A directory of agents that outlives its server, in a file: what is put in by one process is there for the next. */
 import { AgentKey, AgentRuntimeId, Signing } from "@agent-identity/core"
 import { AgentDirectory } from "@agent-identity/server"
-import { LibsqlFile } from "@agent-identity/sql"
-import { Console, Effect, Option } from "effect"
+import { LibsqlFile, SqlAgentDirectory } from "@agent-identity/sql"
+import { Console, Effect, Layer, Option } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 
@@ -18,8 +18,10 @@ const register = Effect.gen(function*() {
 
 const folder = mkdtempSync(`${tmpdir()}/agents-`)
 
+const Directory = SqlAgentDirectory.layer.pipe(Layer.provide(LibsqlFile.layer({ file: `${folder}/agents.db` })))
+
 /** Opens the file, and closes it at the end. */
-const withFile = Effect.provide(LibsqlFile.layerAgentDirectory({ file: `${folder}/agents.db` }))
+const withFile = Effect.provide(Directory)
 
 const program = Effect.gen(function*() {
   const { taskId } = yield* withFile(register)

@@ -5,7 +5,7 @@
 import { RunAuth, UrlDerivation } from "@agent-identity/core"
 import { AgentProvisioning, AgentRegistration, ChatGptRun } from "@agent-identity/login"
 import { AuthFile, NodeSigning } from "@agent-identity/node"
-import { Postgres } from "@agent-identity/sql"
+import { Postgres, SqlCredentialStore } from "@agent-identity/sql"
 import { HttpClient } from "@effect/platform"
 import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"
@@ -22,6 +22,10 @@ const Urls = UrlDerivation.layerCustomConfig({
 
 const Login = Layer.unwrapEffect(Effect.map(AuthFile.defaultFile, (file) => AuthFile.layerLogin({ file })))
 
+const Store = SqlCredentialStore.layer.pipe(
+  Layer.provide(Postgres.layerConfig({ url: Config.redacted("DATABASE_URL") }))
+)
+
 const Provisioning = AgentProvisioning.layer({
   policy: "ChatGptAuth",
   billOfMaterials: AgentRegistration.billOfMaterials({
@@ -30,11 +34,7 @@ const Provisioning = AgentProvisioning.layer({
     platform: process.platform
   })
 }).pipe(
-  Layer.provide([
-    AgentRegistration.layer(Urls),
-    Postgres.layerCredentialStoreConfig({ url: Config.redacted("DATABASE_URL") }),
-    Login
-  ])
+  Layer.provide([AgentRegistration.layer(Urls), Store, Login])
 )
 
 /** What `NodeAgentIdentity.layerChatGpt` is made of, with another store. */

@@ -5,7 +5,7 @@
 import { AgentRuntimeId } from "@agent-identity/core"
 import { CredentialStore } from "@agent-identity/login"
 import { AgentDirectory } from "@agent-identity/server"
-import { LibsqlFile, type Migrations, Postgres } from "@agent-identity/sql"
+import { LibsqlFile, type Migrations, Postgres, SqlAgentDirectory, SqlCredentialStore } from "@agent-identity/sql"
 import { FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
 import { Config, ConfigProvider, Console, Effect, Layer, Option, type Redacted } from "effect"
@@ -15,22 +15,20 @@ type Kept = Layer.Layer<
   Postgres.PostgresError | LibsqlFile.LibsqlFileError | Migrations.MigrationsError
 >
 
-const inPostgres = (url: Redacted.Redacted<string>): Kept =>
-  Layer.merge(
-    Postgres.layerAgentDirectory({ url, maxConnections: 5 }),
-    Postgres.layerCredentialStore({ url, maxConnections: 5 })
-  )
+/** Both are in one database, which is opened once. */
+const inSql = Layer.merge(SqlAgentDirectory.layer, SqlCredentialStore.layer)
 
-/** A file is open once only, so there are two. */
-const inFiles = (file: string): Kept =>
-  Layer.merge(LibsqlFile.layerAgentDirectory({ file }), LibsqlFile.layerCredentialStore({ file: `${file}-of-logins` }))
+const inPostgres = (url: Redacted.Redacted<string>): Kept =>
+  Layer.provide(inSql, Postgres.layer({ url, maxConnections: 5 }))
+
+const inFile = (file: string): Kept => Layer.provide(inSql, LibsqlFile.layer({ file }))
 
 const inMemory: Kept = Layer.merge(AgentDirectory.layerMemory, CredentialStore.layerMemory)
 
 const Kept = Layer.unwrapEffect(Effect.gen(function*() {
   const url = yield* Config.option(Config.redacted("DATABASE_URL"))
   const file = yield* Config.option(Config.string("AGENTS_FILE"))
-  return Option.isSome(url) ? inPostgres(url.value) : Option.isSome(file) ? inFiles(file.value) : inMemory
+  return Option.isSome(url) ? inPostgres(url.value) : Option.isSome(file) ? inFile(file.value) : inMemory
 }))
 
 const lookUp = Effect.gen(function*() {

@@ -3,8 +3,6 @@
  *
  * @since 0.1.0
  */
-import type { CredentialStore } from "@agent-identity/login/CredentialStore"
-import type { AgentDirectory } from "@agent-identity/server/AgentDirectory"
 import * as LibsqlClient from "@effect/sql-libsql/LibsqlClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Libsql from "@libsql/client/sqlite3"
@@ -19,9 +17,6 @@ import * as Fs from "node:fs"
 import { pathToFileURL } from "node:url"
 import * as SerialClient from "./internal/serialClient.ts"
 import * as SqlFailure from "./internal/sqlFailure.ts"
-import type { MigrationsError } from "./Migrations.ts"
-import * as SqlAgentDirectory from "./SqlAgentDirectory.ts"
-import * as SqlCredentialStore from "./SqlCredentialStore.ts"
 
 /**
  * Why the file was not opened.
@@ -62,7 +57,25 @@ export interface Options {
 
 /**
  * The file, until the layer's scope ends. While it is open another server that opens it fails at once; after a crash it
- * can be opened again at once.
+ * can be opened again at once. A directory and a store in one file are over one value of this layer.
+ *
+ * @example
+ * import { AgentRuntimeId } from "@agent-identity/core"
+ * import { AgentDirectory } from "@agent-identity/server"
+ * import { LibsqlFile, SqlAgentDirectory } from "@agent-identity/sql"
+ * import { Effect, Layer, Option } from "effect"
+ * import { mkdtempSync } from "node:fs"
+ * import { tmpdir } from "node:os"
+ *
+ * const file = `${mkdtempSync(`${tmpdir()}/example-`)}/agents.db`
+ * const Directory = SqlAgentDirectory.layer.pipe(Layer.provide(LibsqlFile.layer({ file })))
+ * const issue = Effect.flatMap(AgentDirectory.AgentDirectory, (directory) =>
+ *   directory.issueTask(AgentRuntimeId.AgentRuntimeId.make("agent-123")))
+ * const { taskId } = await Effect.runPromise(Effect.provide(issue, Directory))
+ *
+ * // The next one to open the file finds it.
+ * const find = Effect.flatMap(AgentDirectory.AgentDirectory, (directory) => directory.findTask(taskId))
+ * assert.deepStrictEqual(Option.isSome(await Effect.runPromise(Effect.provide(find, Directory))), true)
  *
  * @since 0.1.0
  * @category layers
@@ -80,67 +93,6 @@ export const layerConfig = (
   config: Config.Config.Wrap<Options>
 ): Layer.Layer<SqlClient, LibsqlFileError | ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
-
-/**
- * A directory in this file, for one server process. It makes its tables, and brings them up to date.
- *
- * @example
- * import { AgentRuntimeId } from "@agent-identity/core"
- * import { AgentDirectory } from "@agent-identity/server"
- * import { LibsqlFile } from "@agent-identity/sql"
- * import { Effect, Option } from "effect"
- * import { mkdtempSync } from "node:fs"
- * import { tmpdir } from "node:os"
- *
- * const Directory = LibsqlFile.layerAgentDirectory({ file: `${mkdtempSync(`${tmpdir()}/example-`)}/agents.db` })
- * const issue = Effect.flatMap(AgentDirectory.AgentDirectory, (directory) =>
- *   directory.issueTask(AgentRuntimeId.AgentRuntimeId.make("agent-123")))
- * const { taskId } = await Effect.runPromise(Effect.provide(issue, Directory))
- *
- * // The next one to open the file finds it.
- * const find = Effect.flatMap(AgentDirectory.AgentDirectory, (directory) => directory.findTask(taskId))
- * assert.deepStrictEqual(Option.isSome(await Effect.runPromise(Effect.provide(find, Directory))), true)
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerAgentDirectory = (
-  options: Options & SqlAgentDirectory.Options
-): Layer.Layer<AgentDirectory, LibsqlFileError | MigrationsError> =>
-  Layer.provide(SqlAgentDirectory.layerWith(options), layer(options))
-
-/**
- * `layerAgentDirectory` with its options from configuration.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerAgentDirectoryConfig = (
-  config: Config.Config.Wrap<Options & SqlAgentDirectory.Options>
-): Layer.Layer<AgentDirectory, LibsqlFileError | MigrationsError | ConfigError.ConfigError> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerAgentDirectory))
-
-/**
- * Agents in this file, for one process. Their keys lie there in the clear.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerCredentialStore = (
-  options: Options & SqlCredentialStore.Options
-): Layer.Layer<CredentialStore, LibsqlFileError | MigrationsError> =>
-  Layer.provide(SqlCredentialStore.layerWith(options), layer(options))
-
-/**
- * `layerCredentialStore` with its options from configuration.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerCredentialStoreConfig = (
-  config: Config.Config.Wrap<Options & SqlCredentialStore.Options>
-): Layer.Layer<CredentialStore, LibsqlFileError | MigrationsError | ConfigError.ConfigError> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerCredentialStore))
 
 const open = (options: Options): Effect.Effect<Libsql.Client, LibsqlFileError, Scope.Scope> =>
   Effect.gen(function*() {

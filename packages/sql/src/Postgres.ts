@@ -3,8 +3,6 @@
  *
  * @since 0.1.0
  */
-import type { CredentialStore } from "@agent-identity/login/CredentialStore"
-import type { AgentDirectory } from "@agent-identity/server/AgentDirectory"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Config from "effect/Config"
@@ -15,9 +13,6 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as SqlFailure from "./internal/sqlFailure.ts"
-import type { MigrationsError } from "./Migrations.ts"
-import * as SqlAgentDirectory from "./SqlAgentDirectory.ts"
-import * as SqlCredentialStore from "./SqlCredentialStore.ts"
 
 /**
  * Why there is no connection. Nothing of the URL is shown.
@@ -58,6 +53,20 @@ export interface Options {
 /**
  * A pool of connections. It is an error if not even one can be made; later the pool makes new ones when they break.
  *
+ * @example
+ * import { AgentDirectory } from "@agent-identity/server"
+ * import { Postgres, SqlAgentDirectory } from "@agent-identity/sql"
+ * import { Effect, Layer, Redacted } from "effect"
+ *
+ * const layerOf = (url: string) =>
+ *   SqlAgentDirectory.layer.pipe(Layer.provide(Postgres.layer({ url: Redacted.make(url) })))
+ *
+ * export const Directory = layerOf("postgres://app:password@db.internal/app?sslmode=verify-full")
+ *
+ * const wrong = Effect.provide(AgentDirectory.AgentDirectory, layerOf("db.internal/app"))
+ * const error = await Effect.runPromise(Effect.flip(wrong))
+ * assert.match(error.message, /its URL is not postgres:/)
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -78,6 +87,15 @@ export const layer = (options: Options): Layer.Layer<SqlClient, PostgresError> =
 /**
  * `layer` with its options from configuration.
  *
+ * @example
+ * import { Postgres, SqlAgentDirectory, SqlCredentialStore } from "@agent-identity/sql"
+ * import { Config, Layer } from "effect"
+ *
+ * const Database = Postgres.layerConfig({ url: Config.redacted("DATABASE_URL") })
+ *
+ * // Both use the same connections.
+ * export const Kept = Layer.merge(SqlAgentDirectory.layer, SqlCredentialStore.layer).pipe(Layer.provide(Database))
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -85,78 +103,3 @@ export const layerConfig = (
   config: Config.Config.Wrap<Options>
 ): Layer.Layer<SqlClient, PostgresError | ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
-
-/**
- * A directory that all server processes with this URL share. It makes its tables, and brings them up to date.
- *
- * @example
- * import { AgentDirectory } from "@agent-identity/server"
- * import { Postgres } from "@agent-identity/sql"
- * import { Effect, Redacted } from "effect"
- *
- * const layerOf = (url: string) => Postgres.layerAgentDirectory({ url: Redacted.make(url) })
- *
- * export const Directory = layerOf("postgres://app:password@db.internal/app?sslmode=verify-full")
- *
- * const wrong = Effect.provide(AgentDirectory.AgentDirectory, layerOf("db.internal/app"))
- * const error = await Effect.runPromise(Effect.flip(wrong))
- * assert.match(error.message, /its URL is not postgres:/)
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerAgentDirectory = (
-  options: Options & SqlAgentDirectory.Options
-): Layer.Layer<AgentDirectory, PostgresError | MigrationsError> =>
-  Layer.provide(SqlAgentDirectory.layerWith(options), layer(options))
-
-/**
- * `layerAgentDirectory` with its options from configuration.
- *
- * @example
- * import { Postgres } from "@agent-identity/sql"
- * import { Config } from "effect"
- *
- * const Directory = Postgres.layerAgentDirectoryConfig({ url: Config.redacted("DATABASE_URL") })
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerAgentDirectoryConfig = (
-  config: Config.Config.Wrap<Options & SqlAgentDirectory.Options>
-): Layer.Layer<AgentDirectory, PostgresError | MigrationsError | ConfigError.ConfigError> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerAgentDirectory))
-
-/**
- * Agents that all processes with this URL share. It makes its table, in which the keys lie in the clear.
- *
- * @example
- * import { Postgres } from "@agent-identity/sql"
- * import { Redacted } from "effect"
- *
- * const Store = Postgres.layerCredentialStore({ url: Redacted.make("postgres://app:password@db.internal/app") })
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerCredentialStore = (
-  options: Options & SqlCredentialStore.Options
-): Layer.Layer<CredentialStore, PostgresError | MigrationsError> =>
-  Layer.provide(SqlCredentialStore.layerWith(options), layer(options))
-
-/**
- * `layerCredentialStore` with its options from configuration.
- *
- * @example
- * import { Postgres } from "@agent-identity/sql"
- * import { Config } from "effect"
- *
- * const Store = Postgres.layerCredentialStoreConfig({ url: Config.redacted("DATABASE_URL") })
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerCredentialStoreConfig = (
-  config: Config.Config.Wrap<Options & SqlCredentialStore.Options>
-): Layer.Layer<CredentialStore, PostgresError | MigrationsError | ConfigError.ConfigError> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerCredentialStore))

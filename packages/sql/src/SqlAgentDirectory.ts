@@ -1,5 +1,6 @@
 /**
- * The directory of agents and tasks in an SQL database: SQLite or PostgreSQL, whichever the `SqlClient` is for.
+ * The directory of agents and tasks in an SQL database: SQLite or PostgreSQL, whichever the `SqlClient` is for. With
+ * PostgreSQL all server processes share it.
  *
  * @since 0.1.0
  */
@@ -153,7 +154,8 @@ export const make = (options: Options = {}): Effect.Effect<AgentDirectory.Servic
 export const layerWith = (
   options: Options
 ): Layer.Layer<AgentDirectory.AgentDirectory, Migrations.MigrationsError, SqlClient.SqlClient> =>
-  Layer.effect(AgentDirectory.AgentDirectory, Effect.zipRight(Migrations.run, make(options)))
+  // All that it keeps is in the database. A memoized layer over two databases would be one over the first.
+  Layer.fresh(Layer.effect(AgentDirectory.AgentDirectory, Effect.zipRight(Migrations.run, make(options))))
 
 /**
  * A directory in the database of the `SqlClient`, whose tables it brings up to date, with tasks that live 24 hours.

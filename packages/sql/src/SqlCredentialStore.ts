@@ -128,7 +128,8 @@ export const make = (options: Options = {}): Effect.Effect<CredentialStore.Servi
 export const layerWith = (
   options: Options
 ): Layer.Layer<CredentialStore.CredentialStore, Migrations.MigrationsError, SqlClient.SqlClient> =>
-  Layer.effect(CredentialStore.CredentialStore, Effect.zipRight(Migrations.run, make(options)))
+  // All that it keeps is in the database. A memoized layer over two databases would be one over the first.
+  Layer.fresh(Layer.effect(CredentialStore.CredentialStore, Effect.zipRight(Migrations.run, make(options))))
 
 /**
  * A store in the database of the `SqlClient`, whose tables it brings up to date. The keys lie there in the clear.

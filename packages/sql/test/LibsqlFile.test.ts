@@ -1,6 +1,6 @@
 import { AgentRuntimeId } from "@agent-identity/core"
 import { AgentDirectory } from "@agent-identity/server"
-import { LibsqlFile } from "@agent-identity/sql"
+import { LibsqlFile, SqlAgentDirectory } from "@agent-identity/sql"
 import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { createClient } from "@libsql/client/sqlite3"
@@ -20,7 +20,7 @@ const agent = agentOf("agent-1")
 
 const open = (file: string) =>
   Effect.map(
-    Layer.build(LibsqlFile.layerAgentDirectory({ file, busyTimeout: "50 millis" })),
+    Layer.build(Layer.provide(SqlAgentDirectory.layer, LibsqlFile.layer({ file, busyTimeout: "50 millis" }))),
     Context.get(AgentDirectory.AgentDirectory)
   )
 const reasonOf = (file: string) =>
@@ -274,13 +274,18 @@ describe("LibsqlFile", () => {
   it.scopedLive("is configured", () =>
     Effect.gen(function*() {
       const file = yield* temporaryFile
-      const options = {
+      const database = LibsqlFile.layerConfig({
         file: Config.string("FILE"),
-        taskLifetime: Config.duration("LIFETIME"),
-        busyTimeout: Config.succeed("1 second" as const),
-        timeout: Config.succeed(undefined)
-      }
-      const directory = Effect.provide(AgentDirectory.AgentDirectory, LibsqlFile.layerAgentDirectoryConfig(options))
+        busyTimeout: Config.succeed("1 second" as const)
+      })
+      const directory = Effect.provide(
+        AgentDirectory.AgentDirectory,
+        Config.duration("LIFETIME").pipe(
+          Effect.map((taskLifetime) => SqlAgentDirectory.layerWith({ taskLifetime })),
+          Layer.unwrapEffect,
+          Layer.provide(database)
+        )
+      )
       const config = ConfigProvider.fromMap(new Map([["FILE", file], ["LIFETIME", "1 hour"]]))
       yield* Effect.withConfigProvider(directory, config)
       assert.isTrue(Fs.existsSync(file))

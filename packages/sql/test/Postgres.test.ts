@@ -31,19 +31,16 @@ const agent: AgentDirectory.Agent = {
   owner: "owner"
 }
 
-const open = (url: Redacted.Redacted<string>, options?: Partial<Parameters<typeof Postgres.layerAgentDirectory>[0]>) =>
+const open = (url: Redacted.Redacted<string>, options: Partial<Postgres.Options> & SqlAgentDirectory.Options = {}) =>
   Effect.map(
-    Layer.build(Postgres.layerAgentDirectory({ url, ...options })),
+    Layer.build(Layer.provide(SqlAgentDirectory.layerWith(options), Postgres.layer({ url, ...options }))),
     Context.get(AgentDirectory.AgentDirectory)
   )
 
 describe("Postgres", () => {
   it.live("says why it has no connection, without the password", () =>
     Effect.gen(function*() {
-      const errorOf = (url: string) =>
-        Effect.provide(AgentDirectory.AgentDirectory, Postgres.layerAgentDirectory({ url: Redacted.make(url) })).pipe(
-          Effect.flip
-        )
+      const errorOf = (url: string) => Effect.flip(Effect.scoped(open(Redacted.make(url))))
       const cases = [
         ["", "InvalidUrl"],
         [PostgresServer.PASSWORD, "InvalidUrl"],
@@ -88,11 +85,10 @@ describe("Postgres", () => {
       const config = { url: Config.redacted("URL"), connectTimeout: Config.duration("TIMEOUT") }
       const provider = ConfigProvider.fromMap(new Map([["URL", "postgres://127.0.0.1:1/db"], ["TIMEOUT", "1 second"]]))
       const errorOf = (layer: Layer.Layer<never, unknown>) => Effect.flip(Effect.scoped(Layer.build(layer)))
-      const wrapped = { ...config, maxConnections: Config.succeed(undefined) }
-      const directory = { ...wrapped, taskLifetime: Config.succeed(undefined), timeout: Config.succeed(undefined) }
+      const database = Postgres.layerConfig({ ...config, maxConnections: Config.succeed(undefined) })
       const layers: ReadonlyArray<Layer.Layer<never, unknown>> = [
-        Layer.discard(Postgres.layerConfig(wrapped)),
-        Layer.discard(Postgres.layerAgentDirectoryConfig(directory))
+        Layer.discard(database),
+        Layer.discard(Layer.provide(SqlAgentDirectory.layer, database))
       ]
       for (const layer of layers) {
         assert.instanceOf(yield* Effect.withConfigProvider(errorOf(layer), provider), Postgres.PostgresError)

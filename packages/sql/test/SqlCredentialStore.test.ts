@@ -58,7 +58,7 @@ const libsqlPlace: Place = Effect.map(libsqlDatabase, (client) => {
   return { layer, again: layer }
 })
 const postgresPlace: Place = Effect.map(temporaryDatabase, (url) => {
-  const layer = Postgres.layerCredentialStore({ url })
+  const layer = Layer.provide(SqlCredentialStore.layer, Postgres.layer({ url }))
   return { layer, again: layer }
 })
 
@@ -206,14 +206,14 @@ const sqlSuite = (name: string, database: Database) =>
 suite("libsql file", libsqlPlace, { manyBindings: true })
 sqlSuite("libsql file", libsqlDatabase)
 
-describe("LibsqlFile.layerCredentialStore", () => {
+describe("SqlCredentialStore over a libsql file", () => {
   it.scopedLive("knows its agents after a restart", () =>
     Effect.gen(function*() {
       const file = yield* temporaryFile
       const restarted = <A, E>(use: (store: CredentialStore.Service) => Effect.Effect<A, E>) =>
         Effect.provide(
           Effect.flatMap(CredentialStore.CredentialStore, use),
-          LibsqlFile.layerCredentialStore({ file })
+          Layer.provide(SqlCredentialStore.layer, LibsqlFile.layer({ file }))
         )
       yield* restarted((_) => _.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(1))))
       yield* restarted(increment)
@@ -222,28 +222,32 @@ describe("LibsqlFile.layerCredentialStore", () => {
       assert.strictEqual(Fs.statSync(file).mode & 0o777, 0o600)
       const closed = yield* Effect.provide(
         CredentialStore.CredentialStore,
-        LibsqlFile.layerCredentialStore({ file, timeout: "1 second" })
+        Layer.provide(SqlCredentialStore.layerWith({ timeout: "1 second" }), LibsqlFile.layer({ file }))
       )
       yield* assertUnavailable(closed)
     }))
 })
 
-describe("layerCredentialStoreConfig", () => {
+describe("SqlCredentialStore", () => {
   it.scopedLive("is configured", () =>
     Effect.gen(function*() {
       const file = yield* temporaryFile
-      const timeout = Config.duration("TIMEOUT")
-      const libsql = LibsqlFile.layerCredentialStoreConfig({
-        file: Config.string("FILE"),
-        busyTimeout: Config.succeed(undefined),
-        timeout
-      })
-      const postgres = Postgres.layerCredentialStoreConfig({
-        url: Config.redacted("URL"),
-        connectTimeout: Config.succeed(undefined),
-        maxConnections: Config.succeed(undefined),
-        timeout
-      })
+      const configured = Config.duration("TIMEOUT").pipe(
+        Effect.map((timeout) => SqlCredentialStore.layerWith({ timeout })),
+        Layer.unwrapEffect
+      )
+      const libsql = Layer.provide(
+        configured,
+        LibsqlFile.layerConfig({ file: Config.string("FILE"), busyTimeout: Config.succeed(undefined) })
+      )
+      const postgres = Layer.provide(
+        configured,
+        Postgres.layerConfig({
+          url: Config.redacted("URL"),
+          connectTimeout: Config.succeed(undefined),
+          maxConnections: Config.succeed(undefined)
+        })
+      )
       const provider = ConfigProvider.fromMap(
         new Map([["FILE", file], ["TIMEOUT", "1 second"], ["URL", "postgres://127.0.0.1:1/db"]])
       )
@@ -303,7 +307,7 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
   suite("PostgreSQL", postgresPlace, { manyBindings: true })
   sqlSuite("PostgreSQL", postgresDatabase)
 
-  describe("Postgres.layerCredentialStore", () => {
+  describe("SqlCredentialStore over PostgreSQL", () => {
     it.scopedLive("makes its tables, in many clients at the same time", () =>
       Effect.gen(function*() {
         for (let round = 0; round < 3; round++) {
@@ -315,7 +319,7 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
                   CredentialStore.CredentialStore,
                   (_) => _.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(index)))
                 ),
-                Postgres.layerCredentialStore({ url, maxConnections: 1 })
+                Layer.provide(SqlCredentialStore.layer, Postgres.layer({ url, maxConnections: 1 }))
               )),
             { concurrency: "unbounded" }
           )
@@ -332,7 +336,7 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
           yield* Effect.forEach(counters, (_) => _.opened)
           const said = yield* Effect.forEach(counters, (_) => _.count, { concurrency: "unbounded" })
           assert.isAbove(said.map((_) => Number(/lost (\d+)/.exec(_)![1])).reduce((a, b) => a + b), 0)
-          const store = yield* open(Postgres.layerCredentialStore({ url }))
+          const store = yield* open(Layer.provide(SqlCredentialStore.layer, Postgres.layer({ url })))
           assert.strictEqual(countOf(Option.getOrThrow(yield* store.get(BINDING)).record), 400)
         })
     )
@@ -356,7 +360,9 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
         Effect.gen(function*() {
           const proxy = yield* proxyOf(yield* temporaryDatabase)
           const store = yield* open(
-            Postgres.layerCredentialStore({ url: proxy.url, timeout: "300 millis", connectTimeout: "300 millis" })
+            SqlCredentialStore.layerWith({ timeout: "300 millis" }).pipe(
+              Layer.provide(Postgres.layer({ url: proxy.url, connectTimeout: "300 millis" }))
+            )
           )
           yield* store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(1)))
           proxy.freeze(true)
@@ -375,7 +381,9 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
     it.scopedLive("does not wait for a transaction that holds the row", () =>
       Effect.gen(function*() {
         const url = yield* temporaryDatabase
-        const store = yield* open(Postgres.layerCredentialStore({ url, timeout: "300 millis" }))
+        const store = yield* open(
+          Layer.provide(SqlCredentialStore.layerWith({ timeout: "300 millis" }), Postgres.layer({ url }))
+        )
         yield* store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(1)))
         const [locked, done] = yield* Effect.all([Effect.makeLatch(), Effect.makeLatch()])
         const other = yield* Effect.flatMap(SqlClient.SqlClient, (sql) =>
@@ -407,7 +415,7 @@ describe.skipIf(!hasPostgres)("PostgreSQL", () => {
     it.scopedLive("loses no swap that it has acknowledged while connections break", () =>
       Effect.gen(function*() {
         const proxy = yield* proxyOf(yield* temporaryDatabase)
-        const store = yield* open(Postgres.layerCredentialStore({ url: proxy.url }))
+        const store = yield* open(Layer.provide(SqlCredentialStore.layer, Postgres.layer({ url: proxy.url })))
         yield* store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(0)))
         let acknowledged = 0
         let unknown = 0

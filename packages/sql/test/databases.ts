@@ -1,7 +1,7 @@
 /** Databases that last as long as a test. */
-import { LibsqlFile, Postgres } from "@agent-identity/sql"
+import { LibsqlFile, Postgres, SqlAgentDirectory } from "@agent-identity/sql"
 import { SqlClient } from "@effect/sql"
-import { Effect, Redacted } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -35,9 +35,11 @@ export const temporaryDatabase = Effect.suspend(() => {
 
 export const libsqlPlace = Effect.map(
   temporaryFile,
-  (file) => (options: object) => LibsqlFile.layerAgentDirectory({ file, ...options })
+  (file) => (options: SqlAgentDirectory.Options) =>
+    Layer.provide(SqlAgentDirectory.layerWith(options), LibsqlFile.layer({ file }))
 )
 export const postgresPlace = Effect.map(
   temporaryDatabase,
-  (url) => (options: object) => Postgres.layerAgentDirectory({ url, ...options })
+  (url) => (options: SqlAgentDirectory.Options) =>
+    Layer.provide(SqlAgentDirectory.layerWith(options), Postgres.layer({ url }))
 )

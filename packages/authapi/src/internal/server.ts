@@ -15,6 +15,7 @@ import * as RegistrationLimits from "@agent-identity/server/RegistrationLimits"
 import * as ServerMiddleware from "@agent-identity/server/ServerMiddleware"
 import * as LibsqlFile from "@agent-identity/sql/LibsqlFile"
 import * as Postgres from "@agent-identity/sql/Postgres"
+import * as SqlAgentDirectory from "@agent-identity/sql/SqlAgentDirectory"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as HttpApp from "@effect/platform/HttpApp"
@@ -52,8 +53,8 @@ export const layer = (options: ServeOptions, print: (text: string) => Effect.Eff
 
     const Directory: Layer.Layer<AgentDirectory.AgentDirectory, { readonly message: string }> =
       options.databaseUrl === undefined
-        ? LibsqlFile.layerAgentDirectory({ file: data })
-        : Postgres.layerAgentDirectory({ url: Redacted.make(options.databaseUrl) })
+        ? Layer.provide(SqlAgentDirectory.layer, LibsqlFile.layer({ file: data }))
+        : Layer.provide(SqlAgentDirectory.layer, Postgres.layer({ url: Redacted.make(options.databaseUrl) }))
     const Bearer = options.bearer === undefined
       ? RegistrationBearer.layerNone
       : RegistrationBearer.layerTokens({ "--bearer": Redacted.make(options.bearer) })

@@ -7,6 +7,7 @@ import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import * as LibsqlFile from "@agent-identity/sql/LibsqlFile"
 import * as Postgres from "@agent-identity/sql/Postgres"
+import * as SqlAgentDirectory from "@agent-identity/sql/SqlAgentDirectory"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -64,14 +65,16 @@ const run = Effect.scoped(Effect.gen(function*() {
     ...yield* measure("memory", AgentDirectory.makeMemory(), [...sizes, 1_000_000], 20_000),
     ...yield* measure(
       "libsql file",
-      yield* over(LibsqlFile.layerAgentDirectory({ file: Path.join(folder, "agents.db") })),
+      yield* over(Layer.provide(SqlAgentDirectory.layer, LibsqlFile.layer({ file: Path.join(folder, "agents.db") }))),
       sizes,
       2_000
     )
   ]
   const url = process.env.POSTGRES_URL
   if (url === undefined || url === "") return rows
-  const postgres = yield* over(Postgres.layerAgentDirectory({ url: Redacted.make(url), maxConnections: AT_A_TIME }))
+  const postgres = yield* over(
+    Layer.provide(SqlAgentDirectory.layer, Postgres.layer({ url: Redacted.make(url), maxConnections: AT_A_TIME }))
+  )
   return [...rows, ...yield* measure("PostgreSQL", postgres, sizes, 2_000)]
 })).pipe(Effect.orDie)
 
