@@ -353,7 +353,7 @@ describe("an implementation of one's own", () => {
       assert.deepStrictEqual(errors.map((error) => error.reason), [
         "InvalidPrivateKey",
         "InvalidPublicKey",
-        "SignFailed"
+        "SigningFailed"
       ])
       for (const error of errors) assert.notInclude(inspect(error, { depth: Infinity }), "c2VjcmV0")
       const verifier = yield* make({}).importPublicKey(publicKey)

@@ -92,7 +92,7 @@ export const layerSigningFails: Layer.Layer<Signing.Signing> = Layer.effect(
     importPrivateKey: (key) =>
       Effect.map(signing.importPrivateKey(key), (signer) => ({
         ...signer,
-        sign: () => new Signing.SigningError({ reason: "SignFailed" })
+        sign: () => new Signing.SigningError({ reason: "SigningFailed" })
       }))
   }))
 ).pipe(Layer.provide(layerSigning))

@@ -12,7 +12,7 @@ import * as Zstd from "./zstd.ts"
 /** @internal */
 export class RequestBodyError extends Schema.TaggedError<RequestBodyError>("@agent-identity/authapi/RequestBodyError")(
   "RequestBodyError",
-  { reason: Schema.Literal("TooLarge", "TimedOut", "UnsupportedEncoding", "InvalidEncoding", "InvalidRequest") }
+  { reason: Schema.Literal("TooLarge", "Timeout", "UnsupportedEncoding", "InvalidEncoding", "InvalidRequest") }
 ) {
   override get message() {
     return answers[this.reason].message
@@ -85,7 +85,7 @@ const readBytes = (
       // Not interrupted with the timeout: that would close the connection before the answer. The answer closes it.
       Effect.forkDaemon,
       Effect.flatMap(Fiber.join),
-      Effect.timeoutFail({ duration: readTimeout, onTimeout: () => new RequestBodyError({ reason: "TimedOut" }) }),
+      Effect.timeoutFail({ duration: readTimeout, onTimeout: () => new RequestBodyError({ reason: "Timeout" }) }),
       Effect.flatMap(() => size > maxBytes ? refuse("TooLarge") : Effect.succeed(concat(chunks, size)))
     )
   })
@@ -118,7 +118,7 @@ const answers: Record<
   }
 > = {
   TooLarge: { status: 413, code: "body_too_large", message: "The body is too large, or it is once it is decoded." },
-  TimedOut: {
+  Timeout: {
     status: 408,
     code: "body_timeout",
     message: "The body did not arrive in time.",

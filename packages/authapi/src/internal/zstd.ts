@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
 import type { Worker } from "node:worker_threads"
 
 /** @internal */
-export type Failure = "Malformed" | "TooLarge" | "TimedOut"
+export type Failure = "Malformed" | "TooLarge" | "Timeout"
 
 /** @internal */
 export type Decode = (frame: Uint8Array, maxBytes: number) => Effect.Effect<Uint8Array, Failure>
@@ -33,7 +33,7 @@ export const make = (timeout: Duration.DurationInput): Effect.Effect<Decode, nev
         if (failure !== undefined) return Effect.fail(failure)
         return Effect.scoped(Effect.flatMap(workers.get, (worker) =>
           ask(worker, { frame, maxBytes }).pipe(
-            Effect.timeoutFail({ duration: timeout, onTimeout: (): Failure => "TimedOut" }),
+            Effect.timeoutFail({ duration: timeout, onTimeout: (): Failure => "Timeout" }),
             // It may still be at work, or gone.
             Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : workers.invalidate(worker))
           ))).pipe(Effect.filterOrFail((answer) => typeof answer !== "string", (answer) => answer as Failure))

@@ -21,14 +21,14 @@ import * as SealedBox from "../protocol/SealedBox.ts"
  * - `InvalidPrivateKey`: the seed is not 32 bytes
  * - `InvalidPublicKey`: not 32 bytes, not canonical, of small order or outside of the prime-order group
  * - `PublicKeyMismatch`: the public key beside a seed is another key's
- * - `SignFailed`: the implementation threw
+ * - `SigningFailed`: the implementation threw
  *
  * @since 0.1.0
  * @category errors
  */
 export class SigningError extends Schema.TaggedError<SigningError>("@agent-identity/core/SigningError")(
   "SigningError",
-  { reason: Schema.Literal("InvalidPrivateKey", "InvalidPublicKey", "PublicKeyMismatch", "SignFailed") }
+  { reason: Schema.Literal("InvalidPrivateKey", "InvalidPublicKey", "PublicKeyMismatch", "SigningFailed") }
 ) {
   /**
    * @since 0.1.0
@@ -133,7 +133,7 @@ export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
           try {
             return Effect.succeed(sign(payload))
           } catch {
-            return Effect.fail(new SigningError({ reason: "SignFailed" }))
+            return Effect.fail(new SigningError({ reason: "SigningFailed" }))
           }
         },
         openSealed: (sealed) => SealedBox.open(seed, sealed)
@@ -216,5 +216,5 @@ const explanations: Record<SigningError["reason"], string> = {
   InvalidPublicKey:
     "The agent public key is refused: not 32 bytes, not canonical, or not of the prime-order group; give the key of a pair that was generated",
   PublicKeyMismatch: "The agent private key holds the public key of another key; give it as it was made",
-  SignFailed: "The signing implementation failed; see that this platform has Ed25519, or use Signing.layer"
+  SigningFailed: "The signing implementation failed; see that this platform has Ed25519, or use Signing.layer"
 }

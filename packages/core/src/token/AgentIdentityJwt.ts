@@ -61,7 +61,7 @@ const maxLength = 16 * 1024
  * - `Malformed`: no signed JWT, or more than 16 KiB
  * - `Algorithm`: another one than RS256
  * - `MissingKid`, `UnknownKid`: it names no key, or one that the issuer does not have
- * - `Signature`: not of that key
+ * - `BadSignature`: not of that key
  * - `Issuer`, `Audience`, `Expired`, `NotYetValid`: `iss`, `aud`, `exp`, or `iat` and `nbf`
  * - `InvalidClaims`: a claim is missing or of another form
  * - `InvalidPrivateKey`: the agent's key in it is no PKCS#8
@@ -78,7 +78,7 @@ export class AgentIdentityJwtError extends Schema.TaggedError<AgentIdentityJwtEr
     "Algorithm",
     "MissingKid",
     "UnknownKid",
-    "Signature",
+    "BadSignature",
     "Issuer",
     "Audience",
     "Expired",
@@ -210,7 +210,7 @@ export const make = (options?: Options): Effect.Effect<Service, never, Jwks.Jwks
           })
         // An issuer may name two keys alike: one of them has to fit, and what is wrong besides is that one's to say.
         yield* keys.slice(1).reduce(
-          (before, key) => Effect.catchIf(before, ({ reason }) => reason === "Signature", () => check(key)),
+          (before, key) => Effect.catchIf(before, ({ reason }) => reason === "BadSignature", () => check(key)),
           check(keys[0]!)
         )
         // Not what `jose` has read of it, which takes a byte order mark for nothing.
@@ -457,7 +457,7 @@ const joseError = (error: unknown): AgentIdentityJwtError => {
   return code === "ERR_JWS_INVALID" || code === "ERR_JWT_INVALID"
     ? fail("Malformed", "it is no signed JWT; give the whole token")
     : fail(
-      "Signature",
+      "BadSignature",
       "its signature is not of the key that it names; it was changed, or the key set is another issuer's"
     )
 }

@@ -165,7 +165,7 @@ describe("AgentAssertion", () => {
       const agent = Layer.map(Fakes.layerAgentIdentity, (context) => {
         const identity = Context.get(context, AgentIdentity.AgentIdentity)
         const sign: Signing.Signer["sign"] = (payload) =>
-          fails ? new Signing.SigningError({ reason: "SignFailed" }) : identity.signer.sign(payload)
+          fails ? new Signing.SigningError({ reason: "SigningFailed" }) : identity.signer.sign(payload)
         return Context.make(AgentIdentity.AgentIdentity, { ...identity, signer: { ...identity.signer, sign } })
       })
       const context = yield* Layer.build(AgentAssertion.layer(runOf(agent)))
