@@ -78,8 +78,13 @@ const layerOf = ({ chatGpt, options }) =>
   chatGpt !== undefined
     ? NodeAgentIdentity.layerChatGpt(chatGpt)
     : options !== undefined
-    ? NodeAgentIdentity.layer({ ...options, privateKey: Redacted.make(options.privateKey) })
+    ? NodeAgentIdentity.layer(optionsOf(options))
     : NodeAgentIdentity.layerConfig
+
+const optionsOf = (options) =>
+  options.credential === undefined
+    ? { ...options, privateKey: Redacted.make(options.privateKey) }
+    : { ...options, credential: { ...options.credential, token: Redacted.make(options.credential.token) } }
 
 /** A step that does not end is an outcome too. */
 const within = (effect, { within = 8000 }) =>
@@ -107,7 +112,9 @@ const run = (command) =>
 
 const execute = async (command) => {
   const logs = []
-  const log = Logger.make(({ logLevel, message }) => void logs.push(`${logLevel.label} ${[message].flat().join(" ")}`))
+  const log = Logger.make(({ annotations, logLevel, message }) => {
+    logs.push([logLevel.label, ...[message].flat(), JSON.stringify(Object.fromEntries(annotations))].join(" "))
+  })
   const began = performance.now()
   const exit = await Effect.runPromiseExit(
     within(run(command), { within: command.within ?? 25_000 }).pipe(
