@@ -3,14 +3,16 @@
  * each, and prints a line for every step: what was asked, and what came of it.
  *
  * A command is one run. Its `environment` is laid over that of the process; with `options` it is
- * `NodeAgentIdentity.layer(options)`, with `chatGpt` it is `layerChatGpt`, and else `layerConfig`.
+ * `NodeAgentIdentity.layer(options)`, with `chatGpt` it is `layerChatGpt`, and else `layerConfig`. With `transport` it brings
+ * one of its own.
  */
 import * as Fetch from "@agent-identity/core/Fetch"
 import * as RunTask from "@agent-identity/core/RunTask"
 import * as NodeAgentIdentity from "@agent-identity/node/NodeAgentIdentity"
 import * as ProviderSocket from "@agent-identity/node/ProviderSocket"
 import { HttpClient, HttpClientRequest } from "@effect/platform"
-import { Cause, ConfigProvider, Effect, Exit, Logger, Option, Redacted } from "effect"
+import { NodeHttpClient } from "@effect/platform-node"
+import { Cause, ConfigProvider, Effect, Exit, Layer, Logger, Option, Redacted } from "effect"
 import { createInterface } from "node:readline"
 
 const steps = {
@@ -74,12 +76,18 @@ const describe = (error) =>
     ...(error.cause === undefined ? undefined : { cause: describe(error.cause) })
   }
 
-const layerOf = ({ chatGpt, options }) =>
+const layerOf = ({ chatGpt, options, transport }) =>
   chatGpt !== undefined
     ? NodeAgentIdentity.layerChatGpt(chatGpt)
     : options !== undefined
-    ? NodeAgentIdentity.layer(optionsOf(options))
+    ? NodeAgentIdentity.layer({ ...optionsOf(options), ...(transport === true ? { transport: Transport } : undefined) })
     : NodeAgentIdentity.layerConfig
+
+/** A transport of the app's own, which says so in a header. */
+const Transport = Layer.effect(
+  HttpClient.HttpClient,
+  Effect.map(HttpClient.HttpClient, HttpClient.mapRequest(HttpClientRequest.setHeader("x-transport", "own")))
+).pipe(Layer.provide(NodeHttpClient.layerUndici))
 
 const optionsOf = (options) =>
   options.credential === undefined

@@ -36,6 +36,7 @@ export interface Command {
   readonly environment?: Readonly<Record<string, string>>
   readonly options?: object
   readonly chatGpt?: object
+  readonly transport?: boolean
   readonly steps: ReadonlyArray<object>
   readonly within?: number
 }

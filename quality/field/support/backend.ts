@@ -27,14 +27,20 @@ type Handler = (request: Seen, response: Http.ServerResponse) => Answer | undefi
 /** An answer refuses the handshake. */
 type Handshake = (request: Seen, accept: () => WebSocket.Connection) => Answer | undefined
 
-export interface Backend {
+/** Where an app finds it. */
+export interface Urls {
   readonly origin: string
-  readonly port: number
   readonly authApi: string
   readonly provider: string
   readonly issuer: string
   /** The environment of an app that uses it. */
   readonly environment: Readonly<Record<string, string>>
+}
+
+export interface Backend extends Urls {
+  readonly port: number
+  /** Its URLs by another name of this machine. */
+  readonly at: (name: string) => Urls
   readonly seen: Array<Seen>
   readonly seenAt: (path: string) => ReadonlyArray<Seen>
   readonly on: (path: string, handler: Handler) => void
@@ -55,12 +61,7 @@ export const tasksOf = (agent: string): string => `/authapi/v1/agent/${agent}/ta
  * `{"ok":true}`. With `tls` it takes `https:`.
  */
 export const start = async (
-  { host = "127.0.0.1", name = host, tls }: {
-    readonly host?: string
-    /** What its URLs call it. */
-    readonly name?: string
-    readonly tls?: Https.ServerOptions
-  } = {}
+  { host = "127.0.0.1", tls }: { readonly host?: string; readonly tls?: Https.ServerOptions } = {}
 ): Promise<Backend> => {
   const handlers = new Map<string, Handler>()
   const handshakes = new Map<string, Handshake>()
@@ -117,11 +118,25 @@ export const start = async (
   })
 
   const { port } = server.address() as AddressInfo
-  const origin = `${tls === undefined ? "http" : "https"}://${name.includes(":") ? `[${name}]` : name}:${port}`
+  const at = (name: string): Urls => {
+    const origin = `${tls === undefined ? "http" : "https"}://${name.includes(":") ? `[${name}]` : name}:${port}`
+    return urlsOf(origin)
+  }
+  return {
+    ...at(host),
+    port,
+    at,
+    seen,
+    seenAt: (path) => seen.filter((one) => one.path === path),
+    on: (path, handler) => void handlers.set(path, handler),
+    onSocket: (path, handshake) => void handshakes.set(path, handshake)
+  }
+}
+
+export const urlsOf = (origin: string): Urls => {
   const [authApi, provider, issuer] = [`${origin}/authapi`, `${origin}/provider`, `${origin}/issuer`]
   return {
     origin,
-    port,
     authApi,
     provider,
     issuer,
@@ -129,11 +144,7 @@ export const start = async (
       CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: authApi,
       CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL: provider,
       CODEX_AGENT_IDENTITY_JWKS_BASE_URL: issuer
-    },
-    seen,
-    seenAt: (path) => seen.filter((one) => one.path === path),
-    on: (path, handler) => void handlers.set(path, handler),
-    onSocket: (path, handshake) => void handshakes.set(path, handshake)
+    }
   }
 }
 
