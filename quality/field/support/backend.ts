@@ -41,6 +41,8 @@ export interface Backend extends Urls {
   readonly port: number
   /** Its URLs by another name of this machine. */
   readonly at: (name: string) => Urls
+  /** How often somebody has connected. */
+  readonly connections: () => number
   readonly seen: Array<Seen>
   readonly seenAt: (path: string) => ReadonlyArray<Seen>
   readonly on: (path: string, handler: Handler) => void
@@ -95,6 +97,8 @@ export const start = async (
     })
   }
   const server = tls === undefined ? Http.createServer(listener) : Https.createServer(tls, listener)
+  let connections = 0
+  server.on("connection", () => void connections++)
   const upgraded = new Set<Duplex>()
   server.on("upgrade", (request: Http.IncomingMessage, stream: Duplex) => {
     upgraded.add(stream)
@@ -126,6 +130,7 @@ export const start = async (
     ...at(host),
     port,
     at,
+    connections: () => connections,
     seen,
     seenAt: (path) => seen.filter((one) => one.path === path),
     on: (path, handler) => void handlers.set(path, handler),
