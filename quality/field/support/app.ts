@@ -1,4 +1,4 @@
-/** The app as a process: commands in, lines out. */
+/** An app as a process: commands in, lines out. */
 import { type ChildProcess, spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -7,7 +7,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { afterTests } from "./cleanup.ts"
 
-/** What an error of the app says of itself. */
+/** What an error of an app says of itself. */
 export interface Described {
   readonly _tag?: string
   readonly reason?: string
@@ -28,6 +28,7 @@ export interface Line {
   readonly text?: string
   readonly messages?: ReadonlyArray<string>
   readonly task?: string
+  readonly keys?: ReadonlyArray<string>
   readonly error?: Described
   readonly logs?: ReadonlyArray<string>
 }
@@ -37,6 +38,9 @@ export interface Command {
   readonly options?: object
   readonly chatGpt?: object
   readonly transport?: boolean
+  readonly urls?: object
+  readonly file?: string
+  readonly keySet?: object
   readonly steps: ReadonlyArray<object>
   readonly within?: number
 }
@@ -64,12 +68,16 @@ export const temporaryFolder = (): string => {
 }
 
 /**
- * Starts the app with this environment and no other, except for a home that is empty. `preload` are modules of `app/` that
+ * Starts an app with this environment and no other, except for a home that is empty. `preload` are modules of `app/` that
  * are loaded before it.
  */
-export const start = (environment: Readonly<Record<string, string>>, preload: ReadonlyArray<string> = []): App => {
+export const start = (
+  environment: Readonly<Record<string, string>>,
+  preload: ReadonlyArray<string> = [],
+  program = "app.mjs"
+): App => {
   const imports = preload.flatMap((name) => ["--import", Path.join(folder, name)])
-  const child = spawn(process.execPath, [...imports, Path.join(folder, "app.mjs")], {
+  const child = spawn(process.execPath, [...imports, Path.join(folder, program)], {
     cwd: folder,
     env: { PATH: process.env.PATH, HOME: temporaryFolder(), ...environment },
     stdio: ["pipe", "pipe", "inherit"]

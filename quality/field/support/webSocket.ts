@@ -14,6 +14,8 @@ export interface Connection {
   /** Whether it answers pings. */
   answersPings: boolean
   readonly send: (value: unknown) => void
+  /** Begins a frame that does not end. */
+  readonly sendPart: () => void
   readonly close: (code: number) => void
   /** Ends the connection without a close frame. */
   readonly hangUp: () => void
@@ -42,6 +44,7 @@ export const accept = (request: IncomingMessage, stream: Duplex): Connection => 
     onText: () => undefined,
     answersPings: true,
     send: (value) => write(opcodes.text, Buffer.from(JSON.stringify(value))),
+    sendPart: () => void stream.write(Buffer.from([128 | opcodes.text, 100, 123])),
     close: (code) => write(opcodes.close, Buffer.from([code >> 8, code & 255])),
     hangUp: () => void stream.end(),
     reset: () => void (stream as Socket).resetAndDestroy()
