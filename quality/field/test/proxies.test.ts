@@ -301,7 +301,34 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       assert.isAtMost(closing.connections() - before, 1)
       assert.isAtMost(before, 10)
     })
+    it.fails("does not answer CONNECT, within 75 seconds and as Timeout", async () => {
+      const silent = await Proxy.start({ behaviour: () => undefined })
+      const fast = App.start({ NODE_EXTRA_CA_CERTS: authority.file, FIELD_SPEED: "30" }, ["hosts.mjs", "clocks.mjs"])
+      const { end } = await fast.run({
+        environment: { ...hidden.environment, ...agent, HTTPS_PROXY: silent.url },
+        steps: [],
+        within: 120_000
+      })
+      assert.strictEqual(end.error?.reason, "Timeout")
+      assert.isAtLeast(silent.connections(), 1)
+      const before = silent.connections()
+      await new Promise((resolve) => setTimeout(resolve, 1000))
+      assert.isAtMost(silent.connections() - before, 1)
+    })
     it.fails("does not listen", () => ends("http://127.0.0.1:1"))
+    it.fails("closes at CONNECT, for a WebSocket", async () => {
+      const closing = await Proxy.start({ behaviour: Proxy.closes })
+      const socket = { socket: `${hidden.provider.replace("https", "wss")}/socket` }
+      const environment = { CODEX_AGENT_IDENTITY_RUNTIME_ID: "", CODEX_AGENT_IDENTITY_PRIVATE_KEY: "" }
+      const { steps } = await run(hidden, {
+        ...environment,
+        CODEX_HOME: Home.ofAgent("task-old"),
+        HTTPS_PROXY: closing.url
+      }, { steps: [socket] })
+      assert.strictEqual(steps[0]!.error?.cause?.reason, "Transport")
+      assert.match(steps[0]!.error!.cause!.message!, /proxy/i)
+      assert.strictEqual(closing.connections(), 1)
+    })
     it.fails("answers what is no HTTP", async () => {
       const odd = await Proxy.start({ behaviour: (socket) => void socket.end("\u0005\u0000") })
       await ends(odd.url)
