@@ -10,8 +10,8 @@ export default defineConfig({
   test: {
     include: ["quality/field/test/*.test.ts"],
     setupFiles: [setup],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     maxWorkers: availableParallelism(),
     minWorkers: 1
   }

@@ -1,13 +1,17 @@
 /**
  * An app as users write it, of the packages as they are published. A command is one run: with `options` it is
  * `NodeAgentIdentity.layer(options)`, with `chatGpt` it is `layerChatGpt`, and else `layerConfig`. With `transport` it brings
- * one of its own.
+ * one of its own; with `portable` it is `core` alone over `fetch`, as on any JavaScript runtime.
  */
+import * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as Fetch from "@agent-identity/core/Fetch"
+import * as Run from "@agent-identity/core/Run"
 import * as RunTask from "@agent-identity/core/RunTask"
+import * as Signing from "@agent-identity/core/Signing"
+import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as NodeAgentIdentity from "@agent-identity/node/NodeAgentIdentity"
 import * as ProviderSocket from "@agent-identity/node/ProviderSocket"
-import { HttpClient, HttpClientRequest } from "@effect/platform"
+import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
 import { Effect, Layer, Redacted } from "effect"
 import { outcomeOf, serve } from "./commands.mjs"
@@ -51,7 +55,8 @@ const fetchWith = ({ fetch: url, init }) => (fetch) =>
 
 const textOf = (buffer) => ({ length: buffer.byteLength, text: Buffer.from(buffer).toString().slice(0, 4096) })
 
-const layerOf = ({ chatGpt, options, transport }) => {
+const layerOf = ({ chatGpt, options, portable, transport }) => {
+  if (portable !== undefined) return layerPortable(portable)
   if (chatGpt !== undefined) return NodeAgentIdentity.layerChatGpt(chatGpt)
   if (options === undefined) return NodeAgentIdentity.layerConfig
   const privateKey = Redacted.make(options.privateKey)
@@ -61,6 +66,12 @@ const layerOf = ({ chatGpt, options, transport }) => {
     ...(transport === true ? { transport: Transport } : undefined)
   })
 }
+
+const layerPortable = ({ agentRuntimeId, privateKey, taskId, ...urls }) =>
+  Run.layerWith(AgentIdentity.layer({ agentRuntimeId, privateKey: Redacted.make(privateKey) }), { taskId }).pipe(
+    Layer.provideMerge(Layer.merge(UrlDerivation.layerCustom({ ...urls, loopbackHttp: true }), FetchHttpClient.layer)),
+    Layer.provide(Signing.layer)
+  )
 
 /** A transport of the app's own, which says so in a header. */
 const Transport = Layer.effect(

@@ -38,6 +38,7 @@ export interface Command {
   readonly options?: object
   readonly chatGpt?: object
   readonly transport?: boolean
+  readonly portable?: object
   readonly urls?: object
   readonly file?: string
   readonly keySet?: object
