@@ -213,7 +213,7 @@ export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | H
             // An agent that is only being made cannot have been deleted.
             (failure) => fail(failure.reason === "AgentDeleted" ? "Status" : failure.reason, failure.detail, failure)
           )
-          const json = Text.parseJson(Text.fromUtf8(answer.body) ?? "")
+          const json = Text.readJson(answer.body)
           const id = Predicate.isRecord(json) ? json.agent_runtime_id : undefined
           return yield* Effect.mapError(decodeId(id), () =>
             fail("InvalidResponse", "the answer has no agent_runtime_id that is allowed; check the AuthAPI base URL", {

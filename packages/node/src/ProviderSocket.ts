@@ -5,15 +5,18 @@
  */
 import * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Refusal from "@agent-identity/core/Refusal"
+import { decompress } from "@agent-identity/core/run/decompress"
 import * as RunAuth from "@agent-identity/core/RunAuth"
 import type { TaskId } from "@agent-identity/core/TaskId"
 import * as NodeStream from "@effect/platform-node/NodeStream"
+import * as Headers from "@effect/platform/Headers"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Socket from "@effect/platform/Socket"
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
@@ -21,6 +24,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { IncomingMessage } from "node:http"
+import { brotliDecompressSync } from "node:zlib"
 
 /**
  * Why there is no connection, as the `cause` of a `SocketGenericError`.
@@ -148,14 +152,20 @@ export const make = (
       socket.on("unexpected-response", (_, response) => Deferred.unsafeDone(refused, Effect.succeed(response)))
       yield* Effect.forkScoped(Effect.gen(function*() {
         const response = yield* Deferred.await(refused)
-        dialed.refusal = { status: response.statusCode ?? 0, json: yield* readJson(response) }
+        dialed.refusal = { status: response.statusCode ?? 0, documents: yield* readRefusal(response) }
         socket.emit("error", new Error("refused"))
         socket.terminate()
       }))
 
       if (dialed.taskId !== undefined) {
+        const { taskId } = dialed
+        // A refused task is replaced, which closes the socket below.
+        const recover = yield* FiberSet.makeRuntime<never>()
+        socket.on("message", (message, isBinary) => {
+          if (!isBinary && Refusal.isTaskInvalidEvent(String(message))) recover(Effect.ignore(auth.recover(taskId)))
+        })
         yield* Effect.forkScoped(Effect.gen(function*() {
-          dialed.end = ends[yield* auth.replaced(dialed.taskId!)]
+          dialed.end = ends[yield* auth.replaced(taskId)]
           socket.close(dialed.end.code, dialed.end.closeReason)
         }))
       }
@@ -173,7 +183,7 @@ export const make = (
       const refusal = dial?.refusal
       const cause = refusal === undefined
         ? fail("Transport", `the connection failed${codeOf(error.cause)}; check the network and the URL`)
-        : refusal.status === 403 && Refusal.isAgentDeleted(refusal.json)
+        : refusal.status !== 401 && refusal.documents.some(Refusal.isAgentDeleted)
         ? fail("AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it", refusal.status)
         : fail("Refused", `the server answered the handshake with status ${refusal.status}`, refusal.status)
       // The event that it came as holds the handshake's headers.
@@ -198,7 +208,8 @@ export const make = (
           }
           if (error.reason === "Close") return Effect.fail(error)
           const explained = explain(error)
-          return taskId !== undefined && !dialedBefore && refusal?.status === 401 && Refusal.isTaskInvalid(refusal.json)
+          const isRefused = refusal?.status === 401 && refusal.documents.some(Refusal.isTaskInvalid)
+          return taskId !== undefined && !dialedBefore && isRefused
             ? Effect.flatMap(
               Effect.mapError(auth.recover(taskId), openError),
               (next) => Option.isSome(next) ? supervise(run, true) : Effect.fail(explained)
@@ -230,7 +241,7 @@ export const layer = (
 interface Dial {
   readonly taskId: TaskId | undefined
   opened?: boolean
-  refusal?: { readonly status: number; readonly json: unknown }
+  refusal?: { readonly status: number; readonly documents: ReadonlyArray<unknown> }
   end?: { readonly code: number; readonly closeReason: string }
 }
 
@@ -280,11 +291,11 @@ const codeOf = (event: unknown): string => {
   return Predicate.hasProperty(error, "code") && typeof error.code === "string" ? ` (${error.code})` : ""
 }
 
-/** The JSON of a refusal; undefined where it is none, too large, or not there within 5 seconds. */
-const readJson = (response: IncomingMessage): Effect.Effect<unknown> =>
-  !/^application\/([\w.+-]+\+)?json *(;|$)/i.test(response.headers["content-type"] ?? "")
-    ? Effect.succeed(undefined)
-    : NodeStream.fromReadable<void, Uint8Array>(() => response, () => undefined).pipe(
+/** Where it says why: in its headers alone where its body is too large, or not there within 5 seconds. */
+const readRefusal = (response: IncomingMessage): Effect.Effect<ReadonlyArray<unknown>> => {
+  const headers = Headers.fromInput(response.headers)
+  const body = Refusal.isPossible({ status: response.statusCode ?? 0, headers })
+    ? NodeStream.fromReadable<void, Uint8Array>(() => response, () => undefined).pipe(
       Stream.runFoldWhile(
         { chunks: [] as ReadonlyArray<Uint8Array>, length: 0 },
         ({ length }) => length <= maxBodyBytes,
@@ -292,6 +303,15 @@ const readJson = (response: IncomingMessage): Effect.Effect<unknown> =>
       ),
       Effect.filterOrFail(({ length }) => length <= maxBodyBytes),
       Effect.timeout("5 seconds"),
-      Effect.flatMap(({ chunks }) => Effect.try((): unknown => JSON.parse(Buffer.concat(chunks).toString()))),
+      Effect.flatMap(({ chunks }) => decode(Buffer.concat(chunks), headers["content-encoding"])),
       Effect.orElseSucceed(() => undefined)
     )
+    : Effect.succeed(undefined)
+  return Effect.map(body, (body) => Refusal.documents(headers, body))
+}
+
+/** Brotli has no beginning to know it by. */
+const decode = (body: Uint8Array, encoding: string | undefined) =>
+  encoding?.trim().toLowerCase() === "br"
+    ? Effect.try(() => brotliDecompressSync(body, { maxOutputLength: maxBodyBytes }))
+    : decompress(body, maxBodyBytes)

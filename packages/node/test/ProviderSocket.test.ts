@@ -218,7 +218,7 @@ describe("ProviderSocket", () => {
         const others: ReadonlyArray<Refusal> = [
           refusal,
           { status: 401, body: "{\"error\":{\"code\":\"task_expired\"}" },
-          { ...invalidTask, headers: { "content-type": "text/plain" } },
+          { status: 401, body: "task_expired", headers: { "content-type": "text/plain" } },
           { ...invalidTask, status: 403 },
           { ...invalidTask, body: JSON.stringify({ ...invalidTask.body, padding: "x".repeat(65536) }) }
         ]

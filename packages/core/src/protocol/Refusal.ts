@@ -4,9 +4,46 @@
  * @since 0.1.0
  */
 import * as Predicate from "effect/Predicate"
+import * as Base64 from "./base64.ts"
+import * as Text from "./text.ts"
 
 /**
- * Whether the JSON of a 401 says that the task is no more: `error.code`, `code` or `error` is `invalid_task_id`,
+ * Whether an answer may be one of these refusals, so that it is worth a look into its body. An app may well get a 400 for
+ * reasons of its own: that one only where its content is JSON, text or HTML. Names of headers are in lower case.
+ *
+ * @internal
+ */
+export const isPossible = (
+  { headers, status }: { readonly status: number; readonly headers: Readonly<Record<string, string | undefined>> }
+): boolean =>
+  status === 401 || status === 403 ||
+  (status === 400 && /^(?:text\/|application\/(?:[\w.+-]+\+)?json *(?:;|$))/i.test(headers["content-type"] ?? ""))
+
+/**
+ * The JSON in which an answer may say why it refuses: its body of whatever content type, the header `x-error-json` (base64
+ * of the same JSON), and the code alone in `x-openai-ide-error-code`. Names of headers are in lower case.
+ *
+ * @internal
+ */
+export const documents = (
+  headers: Readonly<Record<string, string | undefined>>,
+  body: Uint8Array | undefined
+): ReadonlyArray<unknown> => {
+  const { "x-error-json": errorJson, "x-openai-ide-error-code": code } = headers
+  const decoded = errorJson === undefined ? undefined : decodeHeader(errorJson.trim())
+  return [
+    ...(body === undefined ? [] : [Text.readJson(body)]),
+    ...(decoded === undefined ? [] : [Text.readJson(decoded)]),
+    ...(code === undefined ? [] : [{ code: code.trim() }])
+  ].filter((document) => document !== undefined)
+}
+
+/** In either alphabet, with padding or without. */
+const decodeHeader = (text: string): Uint8Array | undefined =>
+  Base64.decodeUrl(text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, ""))
+
+/**
+ * Whether the JSON of a 401, or of an error event in a stream, says that the task is no more: `error.code`, `code` or `error` is `invalid_task_id`,
  * `task_not_found` or `task_expired`.
  *
  * @example
@@ -22,11 +59,26 @@ export const isTaskInvalid = (json: unknown): boolean =>
   Predicate.isRecord(json) &&
   [member(json.error, "code"), json.code, json.error].some((code) => taskInvalid.some((_) => _ === code))
 
+/**
+ * The same of an event of a stream, of SSE or of a WebSocket, as JSON or as its text: `error` and `response.failed` say it
+ * in themselves or in their response.
+ *
+ * @internal
+ */
+export const isTaskInvalidEvent = (event: unknown): boolean => {
+  // Nearly all events are text of the model: those are not read.
+  if (typeof event === "string") {
+    return /"(?:error|response\.failed)"/.test(event) && isTaskInvalidEvent(Text.parseJson(event))
+  }
+  return Predicate.isRecord(event) && (event.type === "error" || event.type === "response.failed") &&
+    (isTaskInvalid(event) || isTaskInvalid(event.response))
+}
+
 /** All clients of this protocol that renew tasks look for these three (sub2api, codex2api, Codex-Manager). */
 const taskInvalid: ReadonlyArray<string> = ["invalid_task_id", "task_not_found", "task_expired"]
 
 /**
- * Whether the JSON of a 403 says that the agent itself is no more. OpenAI's service has one code for every state of an
+ * Whether the JSON of a 403 or a 400 says that the agent itself is no more. OpenAI's service has one code for every state of an
  * agent that it refuses, so its text counts too: "Agent runtime has been deleted."
  *
  * @example

@@ -32,6 +32,9 @@ export const fromUtf8 = (bytes: Uint8Array): string | undefined => {
   }
 }
 
+/** Of what others wrote: a byte order mark in front is skipped. Undefined for bytes that are not JSON. @internal */
+export const readJson = (bytes: Uint8Array): unknown => parseJson((fromUtf8(bytes) ?? "").replace(/^\uFEFF/, ""))
+
 /** Undefined for text that is not JSON. @internal */
 export const parseJson = (text: string): unknown => {
   try {

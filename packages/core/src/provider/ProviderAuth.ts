@@ -102,6 +102,37 @@ export interface Service {
     },
     ProviderAuthError
   >
+  /**
+   * Renews the task where an event of a response's stream says that it is invalid, by the rules for a 401. `event` is what
+   * stands in `data:` of an event of SSE, or its JSON: `error` or `response.failed` with the code of a refused task. True
+   * where the run has another task by then, so that the request may be sent again. What streams is the app's: it is not read
+   * here.
+   *
+   * @example
+   * import { ProviderAuth } from "@agent-identity/core"
+   * import { Fakes } from "@agent-identity/testing"
+   * import { HttpClient, HttpClientResponse } from "@effect/platform"
+   * import { Effect, TestClock, TestContext } from "effect"
+   *
+   * const event = `{"type":"response.failed","response":{"error":{"code":"task_expired"}}}`
+   * const provider = HttpClient.make((request) =>
+   *   Effect.succeed(HttpClientResponse.fromWeb(request, new Response(`data: ${event}\n\n`)))
+   * )
+   *
+   * const program = Effect.gen(function*() {
+   *   const { authorize, recover } = yield* ProviderAuth.ProviderAuth
+   *   const response = yield* authorize(provider).get(Fakes.providerBase)
+   *   yield* TestClock.adjust("30 seconds")
+   *   assert.deepStrictEqual(yield* recover(response, event), true)
+   *   assert.deepStrictEqual(yield* recover(response, `{"type":"response.completed"}`), false)
+   * })
+   *
+   * await Effect.runPromise(program.pipe(Effect.provide(Fakes.layerProviderAuth), Effect.provide(TestContext.TestContext)))
+   */
+  readonly recover: (
+    response: HttpClientResponse.HttpClientResponse,
+    event: unknown
+  ) => Effect.Effect<boolean, RunTaskError>
 }
 
 /**
@@ -164,6 +195,12 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
           headers: Redacted.make({ ...SignedRequest.headersOf(credential) }),
           authorization: RunAuth.authorizationOf(credential)
         }))
+      },
+      recover: (response, event) => {
+        const authorization = SignedRequest.authorizationOf(response)
+        return authorization?._tag === "Assertion" && Refusal.isTaskInvalidEvent(event)
+          ? Effect.map(auth.recover(authorization.taskId), Option.isSome)
+          : Effect.succeed(false)
       }
     }
   }
@@ -351,18 +388,16 @@ const execute = <E, R>(
       )
     }
     const { response } = outcome
-    if (credential._tag !== "Assertion" || (response.status !== 401 && response.status !== 403)) {
-      return SignedRequest.finish(outcome)
-    }
-    return Effect.flatMap(Inspect.json(response), ([json, body]) => {
-      if (response.status === 403 && Refusal.isAgentDeleted(json)) {
+    if (credential._tag !== "Assertion" || !Refusal.isPossible(response)) return SignedRequest.finish(outcome)
+    return Effect.flatMap(Inspect.refusal(response), ([documents, body]) => {
+      if (response.status !== 401 && documents.some(Refusal.isAgentDeleted)) {
         return Effect.zipRight(
           policy.agentDeleted,
           refuse(sent, "AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it")
         )
       }
       const asItCame = SignedRequest.finish(outcome, body)
-      if (response.status !== 401 || !Refusal.isTaskInvalid(json) || refused !== undefined) return asItCame
+      if (response.status !== 401 || refused !== undefined || !documents.some(Refusal.isTaskInvalid)) return asItCame
       return Effect.matchEffect(policy.recover(credential.taskId), {
         onFailure: (error) => refuse(sent, "NoCredential", error.message, error),
         onSuccess: (next) =>

@@ -6,24 +6,24 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Mailbox from "effect/Mailbox"
 import * as Stream from "effect/Stream"
-import * as Text from "../protocol/text.ts"
+import * as Refusal from "../protocol/Refusal.ts"
+import { decompress } from "../run/decompress.ts"
 import * as Http from "../run/http.ts"
 
 /** @internal */
 export type Body = Stream.Stream<Uint8Array, HttpClientError.ResponseError>
 
 /**
- * The answer's JSON, undefined where it is none, larger than 64 KiB, or not there within 5 s; and the answer's body from
- * its start, if any of it was read.
+ * The JSON in which the answer may say why it refuses, by its headers alone where its body is larger than 64 KiB or not
+ * there within 5 s; and the answer's body from its start, if any of it was read.
  * @internal
  */
-export const json = (
+export const refusal = (
   response: HttpClientResponse.HttpClientResponse
-): Effect.Effect<readonly [json: unknown, body: Body | undefined]> =>
-  /^application\/([\w.+-]+\+)?json *(;|$)/i.test(response.headers["content-type"] ?? "") &&
-    !(Number(response.headers["content-length"]) > Http.maxBodyBytes)
-    ? read(response)
-    : Effect.succeed([undefined, undefined])
+): Effect.Effect<readonly [documents: ReadonlyArray<unknown>, body: Body | undefined]> =>
+  Number(response.headers["content-length"]) > Http.maxBodyBytes
+    ? Effect.succeed([Refusal.documents(response.headers, undefined), undefined])
+    : read(response)
 
 const read = (response: HttpClientResponse.HttpClientResponse) =>
   // Between the fork and the handing over of the fiber nothing is interrupted.
@@ -62,10 +62,8 @@ const read = (response: HttpClientResponse.HttpClientResponse) =>
       isLooking = false
 
       const { body, complete } = Http.join(start)
-      return [
-        isWhole && complete ? Text.parseJson(Text.fromUtf8(body) ?? "") : undefined,
-        whole(start, rest, abandon)
-      ] as const
+      const decoded = isWhole && complete ? yield* decompress(body, Http.maxBodyBytes) : undefined
+      return [Refusal.documents(response.headers, decoded), whole(start, rest, abandon)] as const
     })
   )
 

@@ -258,7 +258,7 @@ export const readTaskId = (
   Effect.gen(function*() {
     const invalid = (detail: string) => Effect.fail({ reason: "InvalidResponse" as const, detail })
     const unsealable = (detail: string) => Effect.fail({ reason: "SealedTaskId" as const, detail })
-    const answer = Text.parseJson(Text.fromUtf8(body) ?? "")
+    const answer = Text.readJson(body)
     if (!Predicate.isRecord(answer)) {
       return yield* invalid("the answer is not a JSON object; check the AuthAPI base URL")
     }

@@ -8,41 +8,43 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Refusal from "../protocol/Refusal.ts"
-import * as Text from "../protocol/text.ts"
-import * as Excerpt from "./excerpt.ts"
+import * as Answer from "./answer.ts"
 import * as Http from "./http.ts"
 
 /** Why there is no answer of 2xx that can be read. @internal */
 export interface Failure {
-  readonly reason: "Transport" | "Timeout" | "Throttled" | "Status" | "ResponseTooLarge" | "AgentDeleted"
+  readonly reason:
+    | "Transport"
+    | "Timeout"
+    | "Throttled"
+    | "Status"
+    | "ResponseTooLarge"
+    | "InvalidResponse"
+    | "AgentDeleted"
   readonly detail: string
   readonly status?: number
-  readonly body?: string
+  readonly body?: string | undefined
   readonly retryAfterMillis?: number | undefined
 }
 
 /** @internal */
-export interface Post {
+export interface Post extends Answer.Asked {
   readonly url: URL
   readonly headers?: Readonly<Record<string, string>>
   readonly body: unknown
-  /** What an excerpt of the answer must not show. */
-  readonly secrets: ReadonlyArray<string>
-  /** What to do about a refusal. */
-  readonly advice: string
 }
 
 /** Sends it once; the answer is one of 2xx, whole. @internal */
 export const post = (
   client: HttpClient.HttpClient,
-  { advice, body, headers, secrets, url }: Post
+  post: Post
 ): Effect.Effect<Http.Answer, Failure> =>
   Effect.gen(function*() {
     const answer = yield* Http.send(
       client,
-      HttpClientRequest.post(url, {
-        body: HttpBody.unsafeJson(body),
-        headers: { accept: "application/json", ...headers }
+      HttpClientRequest.post(post.url, {
+        body: HttpBody.unsafeJson(post.body),
+        headers: { accept: "application/json", "accept-encoding": "identity", ...post.headers }
       })
     ).pipe(
       Effect.mapError((error): Failure => ({ reason: "Transport", detail: Http.transportDetail(error) })),
@@ -55,27 +57,39 @@ export const post = (
       })
     )
     const { status } = answer
+    const { advice, from, isReadable, ...more } = Answer.explain(answer, post)
     if (status < 200 || status > 299) {
-      const retryAfterMillis = Http.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
-      const more = { status, body: Excerpt.make(answer.body, secrets), retryAfterMillis }
-      const fail = (reason: Failure["reason"], detail: string) => Effect.fail<Failure>({ reason, detail, ...more })
-      if (status === 403 && Refusal.isAgentDeleted(Text.parseJson(Text.fromUtf8(answer.body) ?? ""))) {
-        return yield* fail("AgentDeleted", "the agent has been deleted; make a new agent")
+      const retryAfterMillis = Answer.retryAfter(answer.headers, yield* Clock.currentTimeMillis)
+      const fail = (reason: Failure["reason"], detail: string) =>
+        Effect.fail<Failure>({ reason, detail, status, retryAfterMillis, ...more })
+      if (
+        (status === 403 || status === 400) &&
+        Refusal.documents(answer.headers, answer.body).some(Refusal.isAgentDeleted)
+      ) {
+        return yield* fail("AgentDeleted", `the agent has been deleted${from}; make a new agent`)
       }
       if (status < 400) {
-        return yield* fail("Status", `status ${status}, a redirect, and none is followed; check the AuthAPI base URL`)
+        return yield* fail(
+          "Status",
+          `status ${status}${from}, a redirect, and none is followed; check the AuthAPI base URL`
+        )
       }
       return yield* (retryAfterMillis ?? 0) > maxRetryAfterMillis && isRetryableStatus(status)
-        ? fail("Throttled", `status ${status}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`)
-        : fail("Status", `status ${status}; ${isRetryableStatus(status) ? "try again later" : advice}`)
+        ? fail("Throttled", `status ${status}${from}, try again in ${Math.ceil(retryAfterMillis! / 1000)} s`)
+        : fail("Status", `status ${status}${from}; ${isRetryableStatus(status) ? "try again later" : advice}`)
     }
     if (!answer.complete) {
       return yield* Effect.fail<Failure>({
         reason: "ResponseTooLarge",
-        detail: `the answer is larger than ${Http.maxBodyBytes} bytes; check the AuthAPI base URL`
+        detail: `the answer is larger than ${Http.maxBodyBytes} bytes${from}; check the AuthAPI base URL`
       })
     }
-    return answer
+    return isReadable ? answer : yield* Effect.fail<Failure>({
+      reason: "InvalidResponse",
+      detail: `the answer is no JSON${from}; ${advice}`,
+      status,
+      ...more
+    })
   })
 
 /** Tries an attempt up to three times, within 75 seconds over all. @internal */

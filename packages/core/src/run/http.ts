@@ -8,12 +8,13 @@ import * as Effect from "effect/Effect"
 import { globalValue } from "effect/GlobalValue"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import { decompress } from "./decompress.ts"
 import * as FiberState from "./fiberState.ts"
 
 /** Bytes of an answer that are read. @internal */
 export const maxBodyBytes = 64 * 1024
 
-/** Status, headers and at most 64 KiB of body; `complete` is false where there was more. @internal */
+/** Status, headers and at most 64 KiB of body, decompressed; `complete` is false where there was more. @internal */
 export interface Answer {
   readonly status: number
   readonly headers: HttpClientResponse.HttpClientResponse["headers"]
@@ -33,9 +34,9 @@ export const send = (
       (error) => Effect.succeed((error as HttpClientError.ResponseError).response)
     ),
     Effect.flatMap((response) =>
-      Effect.map(
-        response.status >= 200 && response.status < 300 ? readBody(response) : readErrorBody(response),
-        (read) => ({ status: response.status, headers: response.headers, ...read })
+      (response.status >= 200 && response.status < 300 ? readBody(response) : readErrorBody(response)).pipe(
+        Effect.flatMap(decoded),
+        Effect.map((read) => ({ status: response.status, headers: response.headers, ...read }))
       )
     ),
     // A layer may be built where nothing is interrupted, and there no timeout would end it.
@@ -127,6 +128,9 @@ const readErrorBody = (response: HttpClientResponse.HttpClientResponse): Effect.
     )
   })
 
+const decoded = (read: Read): Effect.Effect<Read> =>
+  read.complete ? Effect.map(decompress(read.body, maxBodyBytes), (body) => join([body])) : Effect.succeed(read)
+
 const collect = (response: HttpClientResponse.HttpClientResponse, chunks: Array<Uint8Array>) => {
   let length = 0
   return response.stream.pipe(
@@ -151,19 +155,6 @@ export const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
     at += Math.min(chunk.length, body.length - at)
   }
   return { body, complete: length <= maxBodyBytes }
-}
-
-/**
- * How long the server asked to wait, in milliseconds from `now`, by a `Retry-After` of seconds or of a date.
- * @internal
- */
-export const retryAfter = (headers: Answer["headers"], now: number): number | undefined => {
-  const value = headers["retry-after"]?.trim()
-  if (value === undefined) return undefined
-  if (/^\d+$/.test(value)) return Math.min(Number(value) * 1000, Number.MAX_SAFE_INTEGER)
-  // Every form of HTTP date begins with the day's name; `Date.parse` makes a date of `-5` and `1.5` too.
-  const date = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(value) ? Date.parse(value) : NaN
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now)
 }
 
 /** What a transport error says of itself; the error as a whole holds the request. @internal */

@@ -22,6 +22,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as BaseUrl from "../protocol/baseUrl.ts"
 import * as Text from "../protocol/text.ts"
+import * as Answer from "../run/answer.ts"
 import { toEffect } from "../run/either.ts"
 import * as Http from "../run/http.ts"
 import * as SingleFlight from "../run/singleFlight.ts"
@@ -54,13 +55,16 @@ export class JwksError extends Schema.TaggedError<JwksError>("@agent-identity/co
   ),
   source: Schema.String,
   detail: Schema.String,
-  status: Schema.optional(Schema.Number)
+  status: Schema.optional(Schema.Number),
+  /** The start of an answer that is no key set. */
+  body: Schema.optional(Schema.String)
 }) {
   /**
    * @since 0.1.0
    */
   override get message() {
-    return `No key set from ${this.source}: ${this.detail}`
+    const body = this.body === undefined || this.body === "" ? "" : `: ${this.body}`
+    return `No key set from ${this.source}: ${this.detail}${body}`
   }
 }
 
@@ -257,7 +261,7 @@ export const layerFile = (path: string): Layer.Layer<Jwks, JwksError, FileSystem
         fs.readFileString(path),
         (error) => new JwksError({ reason: "Unreadable", source, detail: error.message })
       )
-      return makeStatic(yield* toEffect(parseKeySet(Text.parseJson(text), source)))
+      return makeStatic(yield* toEffect(parseKeySet(Text.readJson(Text.toUtf8(text)), source)))
     })
   )
 
@@ -273,7 +277,7 @@ export const layerConfig = (
   Layer.effect(
     Jwks,
     Effect.map(
-      Effect.flatMap(json, (text) => toEffect(parseKeySet(Text.parseJson(text), "the configuration"))),
+      Effect.flatMap(json, (text) => toEffect(parseKeySet(Text.readJson(Text.toUtf8(text)), "the configuration"))),
       makeStatic
     )
   )
@@ -288,11 +292,14 @@ const withKid = (keys: ReadonlyArray<Jwk>, kid: string): ReadonlyArray<Jwk> => k
 
 const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown, JwksError> =>
   Effect.gen(function*() {
-    const fail = (reason: JwksError["reason"], detail: string, status?: number) =>
-      new JwksError({ reason, source: url.href, detail, ...(status === undefined ? undefined : { status }) })
+    const fail = (
+      reason: JwksError["reason"],
+      detail: string,
+      more?: { readonly status?: number; readonly body?: string | undefined }
+    ) => new JwksError({ reason, source: url.href, detail, ...more })
     const answer = yield* Http.send(
       client,
-      HttpClientRequest.get(url, { headers: { accept: "application/json" } })
+      HttpClientRequest.get(url, { headers: { accept: "application/json", "accept-encoding": "identity" } })
     ).pipe(
       Effect.mapError((error) => fail("Transport", Http.transportDetail(error))),
       Effect.timeoutFail({
@@ -300,16 +307,24 @@ const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown
         onTimeout: () => fail("Timeout", "no answer within 10 seconds; check the network and the JWKS base URL")
       })
     )
-    if (answer.status !== 200) {
-      return yield* fail("Status", `status ${answer.status} instead of 200; check the JWKS base URL`, answer.status)
+    const { status } = answer
+    const { advice, body, from, isReadable } = Answer.explain(answer, {
+      secrets: [],
+      advice: "check the JWKS base URL"
+    })
+    if (status !== 200) {
+      return yield* fail("Status", `status ${status} instead of 200${from}; ${advice}`, { status, body })
     }
     if (!answer.complete) {
       return yield* fail(
         "ResponseTooLarge",
-        `the answer is larger than ${Http.maxBodyBytes} bytes; check the JWKS base URL`
+        `the answer is larger than ${Http.maxBodyBytes} bytes${from}; check the JWKS base URL`
       )
     }
-    return Text.parseJson(Text.fromUtf8(answer.body) ?? "")
+    if (!isReadable) {
+      return yield* fail("InvalidKeySet", `it is no JSON object with an array \`keys\`${from}; ${advice}`, { body })
+    }
+    return Text.readJson(answer.body)
   })
 
 const decodeDiscovery = Schema.decodeUnknown(Schema.Struct({ issuer: Schema.String, jwks_uri: Schema.String }))

@@ -1,36 +1,7 @@
-import { Headers, HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
+import { HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Http from "../../src/run/http.ts"
-
-describe("retryAfter", () => {
-  const now = Date.UTC(2026, 3, 23)
-  const cases: ReadonlyArray<readonly [value: string, millis: number | undefined]> = [
-    ["0", 0],
-    ["5", 5000],
-    [" 120 ", 120_000],
-    ["Thu, 23 Apr 2026 00:00:05 GMT", 5000],
-    ["Thursday, 23-Apr-26 00:00:05 GMT", 5000],
-    ["Wed, 22 Apr 2026 00:00:00 GMT", 0],
-    ["", undefined],
-    ["soon", undefined],
-    ["soon 5", undefined],
-    ["-5", undefined],
-    ["1.5", undefined],
-    ["1e3", undefined],
-    ["0x10", undefined],
-    ["5 seconds", undefined],
-    ["Thursday", undefined],
-    ["Thu, 99 Foo 2026 00:00:05 GMT", undefined]
-  ]
-  for (const [value, millis] of cases) {
-    it(`reads ${JSON.stringify(value)} as ${millis === undefined ? "nothing" : `${millis} ms`}`, () => {
-      assert.strictEqual(Http.retryAfter(Headers.fromInput({ "Retry-After": value }), now), millis)
-    })
-  }
-
-  it("reads nothing where there is no such header", () => assert.isUndefined(Http.retryAfter(Headers.empty, now)))
-})
 
 describe("send", () => {
   const answer = (chunks: ReadonlyArray<number>) => {
