@@ -104,7 +104,7 @@ export const layerWith = <E, R, E2 = UrlDerivationError, R2 = AgentIdentity.Agen
     Layer.effect(HttpClient.HttpClient, ProviderAuth.makeHttpClient).pipe(
       Layer.provideMerge(Layer.effect(ProviderAuth.ProviderAuth, ProviderAuth.make)),
       Layer.provideMerge(Layer.effect(RunAuth.RunAuth, RunAuth.make)),
-      Layer.provideMerge(Layer.effect(AgentAssertion.AgentAssertion, AgentAssertion.make(form))),
+      Layer.provideMerge(Layer.scoped(AgentAssertion.AgentAssertion, AgentAssertion.make(form))),
       Layer.provideMerge(Layer.scoped(RunTask.RunTask, task)),
       Layer.provideMerge(registration),
       Layer.provideMerge(identity as Layer.Layer<AgentIdentity.AgentIdentity, E, R>)

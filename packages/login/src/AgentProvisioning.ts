@@ -24,10 +24,10 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as AgentRegistration from "./AgentRegistration.ts"
 import * as ChatGptLogin from "./ChatGptLogin.ts"
-import * as Cooldown from "./cooldown.ts"
 import * as CredentialStore from "./CredentialStore.ts"
-import * as Lease from "./lease.ts"
-import * as PersistedTasks from "./persistedTasks.ts"
+import * as Cooldown from "./internal/cooldown.ts"
+import * as Lease from "./internal/lease.ts"
+import * as PersistedTasks from "./internal/persistedTasks.ts"
 
 /**
  * Why there is no agent.

@@ -191,7 +191,7 @@ export const fromAuthFile = (
         error._tag === "SystemError" && error.reason === "NotFound"
           ? fail(
             "NotFound",
-            "there is no such file, and CODEX_ACCESS_TOKEN is not set; set it to an agent identity JWT"
+            `there is no such file, and CODEX_ACCESS_TOKEN is not set; set it to an agent identity JWT, or ${runtimeIdVariable} and a key`
           )
           : fail("Unreadable", "the file cannot be read")
     ).pipe(

@@ -114,9 +114,10 @@ export type Options = CredentialOptions | KeyOptions
  * @category layers
  */
 export const layerProcess = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
-  isolated(Layer.provideMerge(layerIdentity(options), layerBase(options)))
+  isolated(Layer.provideMerge(layerIdentity(options), layerBase(options, hasOwnKey(options))))
 
-const layerBase = (options: Environment.Options) => Layer.merge(layerUrls(options), NodeHttpClient.layerUndici)
+const layerBase = (options: Environment.Options, isOwnKey = false) =>
+  Layer.merge(layerUrls(options, isOwnKey), NodeHttpClient.layerUndici)
 
 const layerIdentity = (
   options: Options
@@ -151,6 +152,13 @@ const layerKey = (options: KeyOptions): Identity =>
   Layer.effect(
     AgentIdentity.AgentIdentity,
     Effect.gen(function*() {
+      if (options.keyFile !== undefined && Object(options).privateKey !== undefined) {
+        return yield* new CredentialSource.CredentialSourceError({
+          reason: "Invalid",
+          source: "privateKey",
+          detail: "keyFile is given too; give one of them"
+        })
+      }
       const privateKey = options.keyFile === undefined
         ? options.privateKey
         : yield* CredentialSource.readKeyFile(options.keyFile)
@@ -158,8 +166,14 @@ const layerKey = (options: KeyOptions): Identity =>
     })
   ).pipe(Layer.provide(NodeContext.layer))
 
+/** A key has no issuer whose backend is meant: what is registered at one's own AuthAPI is for one's own providers. */
+const hasOwnKey = (options: Options): boolean =>
+  options.credential === undefined ||
+  (options.credential._tag === "Record" && options.credential.record.accountId === undefined)
+
 const layerUrls = (
-  options: Environment.Options
+  options: Environment.Options,
+  isOwnKey = false
 ): Layer.Layer<UrlDerivation.UrlDerivation, Environment.UrlDerivationError> =>
   Layer.effect(
     UrlDerivation.UrlDerivation,
@@ -167,6 +181,14 @@ const layerUrls = (
       const environment = yield* toEffect(Environment.make(options))
       const { authApi, jwksBase, providers } = options
       const own = authApi !== undefined && providers !== undefined
+      if (!own && isOwnKey && (authApi !== undefined || providers !== undefined)) {
+        return yield* new Environment.UrlDerivationError({
+          reason: "InvalidBase",
+          option: authApi === undefined ? "authApi" : "providers",
+          input: "",
+          hint: "Set it too: an agent with a key of its own has its AuthAPI and its providers at one backend."
+        })
+      }
       if (!own && (authApi !== undefined || jwksBase !== undefined || providers !== undefined)) {
         yield* Effect.logWarning("Some bases are named and the others are ChatGPT's: each can use what the others get")
           .pipe(
@@ -282,7 +304,7 @@ const layerRun = <E>(
     (context) => check(Context.get(context, AgentIdentity.AgentIdentity))
   )
   return isolated(
-    Layer.provideMerge(Run.layerWith(identity, { taskId: taskIdOf(options) }), layerBase(options))
+    Layer.provideMerge(Run.layerWith(identity, { taskId: taskIdOf(options) }), layerBase(options, hasOwnKey(options)))
   )
 }
 

@@ -422,6 +422,36 @@ describe("an agent with a key of its own", () => {
       }).pipe(Effect.provide(Server)))
   }
 
+  it.effect("needs both its AuthAPI and its providers, or neither, named by option and by variable", () =>
+    Effect.gen(function*() {
+      const { authApi, loopbackHttp, providers } = yield* backend
+      const { privateKey } = yield* makeAgent("agent-own")
+      const own = { agentRuntimeId: "agent-own", privateKey: Redacted.make(privateKey), loopbackHttp }
+      const halves = [["providers", { authApi }], ["authApi", { providers }]] as const
+      for (const [missing, half] of halves) {
+        const error = yield* Effect.flip(Layer.launch(NodeAgentIdentity.layer({ ...own, ...half })))
+        assert.match(error.message, new RegExp(`^${missing} is empty\\. Set it too`))
+      }
+      const variables = {
+        CODEX_AGENT_IDENTITY_RUNTIME_ID: "agent-own",
+        CODEX_AGENT_IDENTITY_PRIVATE_KEY: privateKey,
+        CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL: authApi
+      }
+      const error = yield* Effect.flip(Layer.launch(NodeAgentIdentity.layerConfig)).pipe(withEnvironment(variables))
+      assert.match(error.message, /^CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL is empty\. Set it too/)
+    }).pipe(Effect.provide(Server)))
+
+  it.effect("says what is wrong with a key that no type has checked", () =>
+    Effect.gen(function*() {
+      const launch = (key: object) =>
+        Effect.flip(Layer.launch(NodeAgentIdentity.layer({ agentRuntimeId: "agent-own", ...key } as never)))
+      for (const key of [{}, { privateKey: "MC4C" }, { privateKey: new Uint8Array(32) }]) {
+        assert.match((yield* launch(key)).message, /Wrap the key in `Redacted\.make`, or give the path of a file/)
+      }
+      const both = { privateKey: Redacted.make("MC4C"), keyFile: "/nowhere" }
+      assert.match((yield* launch(both)).message, /keyFile is given too; give one of them/)
+    }))
+
   it.effect("is another agent at each call", () =>
     Effect.gen(function*() {
       const agents = yield* Effect.forEach(["agent-a", "agent-b"], (agentRuntimeId) =>

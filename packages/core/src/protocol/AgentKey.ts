@@ -93,7 +93,8 @@ export interface AgentKey {
  * @category decoding
  */
 export const parse = (key: Redacted.Redacted<string | object>): Either.Either<AgentKey, AgentKeyError> =>
-  Either.mapBoth(KeyFormats.parse(Redacted.value(key)), {
+  // A program without types may give anything.
+  Either.mapBoth(Redacted.isRedacted(key) ? KeyFormats.parse(Redacted.value(key)) : KeyFormats.notRedacted, {
     onLeft: (refusal) => new AgentKeyError(refusal),
     onRight: toAgentKey
   })

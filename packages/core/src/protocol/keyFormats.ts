@@ -34,6 +34,12 @@ export const parse = (value: string | object): Parsed => {
   return text === undefined ? parseRaw(value.length) : parseText(text)
 }
 
+/** @internal */
+export const notRedacted: Parsed = Either.left({
+  reason: "Empty",
+  detail: "is not there as a Redacted value. Wrap the key in `Redacted.make`, or give the path of a file."
+})
+
 /** No key is longer, and to look for the parts of a PEM takes more than linear time. */
 const maxLength = 64 * 1024
 

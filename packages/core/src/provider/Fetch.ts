@@ -14,6 +14,7 @@ import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Predicate from "effect/Predicate"
 import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
 import * as Http from "../run/http.ts"
@@ -69,7 +70,10 @@ export const toFetch = <E, R>(client: HttpClient.HttpClient.With<E, R>): Effect.
     )
     if (Exit.isSuccess(exit)) return exit.value
     signal?.throwIfAborted()
-    throw new TypeError("fetch failed", { cause: Cause.squash(exit.cause) })
+    const cause = Cause.squash(exit.cause)
+    // What an app has done wrong is said at once: SDKs show the message, and no cause.
+    const why = Predicate.isTagged(cause, "ProviderAuthError") && cause instanceof Error ? `: ${cause.message}` : ""
+    throw new TypeError(`fetch failed${why}`, { cause })
   })
 
 /** Twenty in the Fetch standard. */
@@ -111,9 +115,10 @@ const readBody = async (
   const reader = request.body.getReader()
   signal.addEventListener("abort", () => void reader.cancel(signal.reason).catch(() => {}))
   const chunks: Array<Uint8Array> = []
+  const late = new Promise<undefined>((resolve) => setTimeout(resolve, 10))
   for (let length = 0; length <= maxValueBytes;) {
     const next = reader.read()
-    const read = await Promise.race([next, new Promise<undefined>((resolve) => setTimeout(resolve, 10))])
+    const read = await Promise.race([next, late])
     if (read === undefined) return stream(concat(chunks, next, reader))
     if (read.done) {
       return HttpBody.uint8Array(new Uint8Array(await new Blob(chunks as Array<BlobPart>).arrayBuffer()), contentType)
@@ -242,7 +247,7 @@ const lazily = (
   let controller: ReadableStreamDefaultController<Uint8Array>
   const abort = () => {
     controller.error(signal?.reason)
-    void reader().cancel(signal?.reason)
+    reader().cancel(signal?.reason).catch(() => {})
   }
   let forget = () => {}
   return new ReadableStream<Uint8Array>({
@@ -251,7 +256,10 @@ const lazily = (
       if (signal !== undefined) forget = listen(signal, new WeakRef(abort))
     },
     pull: async () => {
-      const { done, value } = await reader().read()
+      const { done, value } = await reader().read().catch((error) => {
+        forget()
+        throw error
+      })
       if (signal?.aborted === true) return
       if (!done) return controller.enqueue(value)
       forget()

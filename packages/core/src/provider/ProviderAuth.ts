@@ -431,7 +431,7 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
           "AuthorizationPresent",
           /^AgentAssertion /i.test(target.request.headers.authorization!)
             ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
-            : "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
+            : "it has an Authorization of its own, so it was not sent; leave that out, or use the plain HttpClient"
         )
       }
       if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {

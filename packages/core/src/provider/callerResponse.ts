@@ -30,8 +30,8 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
   readonly #answer: HttpClientResponse.HttpClientResponse
   readonly #authorization: RunAuth.Authorization
   readonly #stream: Inspect.Body | undefined
-  /** The body of `#stream`, once it was read to its end: reading it again gives the same. */
-  #read: HttpClientResponse.HttpClientResponse | undefined
+  /** What `#stream` held, once it was read to its end. */
+  #read: Blob | undefined
 
   constructor(
     request: HttpClientRequest.HttpClientRequest,
@@ -78,7 +78,10 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
     return this.#fromBody((body) => body.formData)
   }
   get stream() {
-    return Stream.mapError(this.#stream ?? this.#answer.stream, (error) => this.#ownError(error))
+    const stream = Stream.suspend(() =>
+      this.#read === undefined ? this.#stream ?? this.#answer.stream : this.#whole(this.#read).stream
+    )
+    return Stream.mapError(stream, (error) => this.#ownError(error))
   }
 
   toJSON(): unknown {
@@ -102,20 +105,27 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
     stream: Inspect.Body
   ): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.ResponseError> {
     return Effect.suspend(() => {
-      if (this.#read !== undefined) return Effect.succeed(this.#read)
-      return Effect.map(Stream.runCollect(stream), (chunks) => {
-        const body = new Blob(Array.from(chunks) as Array<Uint8Array<ArrayBuffer>>)
-        const headers = { "content-type": this.headers["content-type"] ?? "" }
-        return this.#read ??= HttpClientResponse.fromWeb(this.request, new Response(body, { headers }))
-      })
+      if (this.#read !== undefined) return Effect.succeed(this.#whole(this.#read))
+      return Effect.map(
+        Stream.runCollect(stream),
+        (chunks) => this.#whole(this.#read ??= new Blob(Array.from(chunks) as Array<Uint8Array<ArrayBuffer>>))
+      )
     })
+  }
+
+  /** A new one each time, because each can be read once. */
+  #whole(body: Blob): HttpClientResponse.HttpClientResponse {
+    const headers = { "content-type": this.headers["content-type"] ?? "" }
+    return HttpClientResponse.fromWeb(this.request, new Response(body, { headers }))
   }
 
   #ownError(error: HttpClientError.ResponseError): HttpClientError.ResponseError {
     const { authorization } = this.#answer.request.headers
     const cause = Clean.clean(error.cause, {
-      request: (other) => other === authorization ? this.request : undefined,
-      response: () => this
+      request: (other) =>
+        authorization !== undefined && other.headers.authorization === authorization ? this.request : undefined,
+      response: () => this,
+      secrets: authorization === undefined ? [] : [authorization.replace(/^\S+ /, "")]
     })
     return new HttpClientError.ResponseError({
       ...(cause === undefined ? undefined : { cause }),

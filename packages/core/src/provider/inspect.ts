@@ -1,5 +1,5 @@
 /** A look at the start of an answer that leaves the answer whole. */
-import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -63,16 +63,25 @@ const read = (response: HttpClientResponse.HttpClientResponse) =>
 
       const { body, complete } = Http.join(start)
       const decoded = isWhole && complete ? yield* decompress(body, Http.maxBodyBytes) : undefined
-      return [Refusal.documents(response.headers, decoded), whole(start, rest, abandon)] as const
+      return [Refusal.documents(response.headers, decoded), whole(response, start, rest, abandon)] as const
     })
   )
 
 const whole = (
+  response: HttpClientResponse.HttpClientResponse,
   start: ReadonlyArray<Uint8Array>,
   rest: Mailbox.ReadonlyMailbox<Uint8Array, HttpClientError.ResponseError>,
   abandon: Effect.Effect<void>
 ): Body => {
+  let isRead = false
   const body: Body = Stream.suspend(() => {
+    if (isRead) {
+      const description = "its body is a stream that was read already"
+      return Stream.fail(
+        new HttpClientError.ResponseError({ request: response.request, response, reason: "Decode", description })
+      )
+    }
+    isRead = true
     // From here on the reader's end is the connection's.
     forgotten.unregister(body)
     return Stream.ensuring(Stream.concat(Stream.fromIterable(start), Mailbox.toStream(rest)), abandon)

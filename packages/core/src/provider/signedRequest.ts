@@ -38,6 +38,7 @@ export type Outcome<E> =
 /** What one attempt was signed with. `request` is as the client's hooks had left it, without the credential. @internal */
 export interface Signed {
   readonly request: HttpClientRequest.HttpClientRequest
+  readonly signed: HttpClientRequest.HttpClientRequest
   readonly credential: Exclude<RunAuth.Credential, RunAuth.None>
   readonly headers: Headers.Headers
   readonly authorization: RunAuth.Authorization
@@ -74,8 +75,9 @@ export const send = <E, R, E2>(
             return replace(finished, { annotations })
           }
           const headers = headersOf(credential)
-          attempts.push({ request: finished, credential, headers, authorization })
-          return replace(HttpClientRequest.setHeaders(finished, headers), {
+          const signed = HttpClientRequest.setHeaders(finished, headers)
+          attempts.push({ request: finished, signed, credential, headers, authorization })
+          return replace(signed, {
             requestInit: Http.noRedirects,
             redactedNames: Http.redactedNames,
             annotations
@@ -99,11 +101,15 @@ export const send = <E, R, E2>(
         }
         return Effect.failCause(cleanCause(cause, attempts))
       },
-      onSuccess: (response): Effect.Effect<Outcome<E | E2>> => {
-        const attempt = attemptOf(attempts, response.request)
+      onSuccess: (response): Effect.Effect<Outcome<E | E2>, E | E2> => {
+        // Nothing was sent: whatever the client has made of that.
+        if (Option.isSome(refusal)) return Effect.fail(refusal.value)
+        const attempt = attemptOf(attempts, response.request) ?? ofAnother(attempts, response.request)
         if (attempt === undefined) {
-          if (unsigned !== undefined) plainResponses.set(response, unsigned)
-          return Effect.succeed({ _tag: "Plain", response })
+          const isOthers = response.request.headers.authorization !== request.headers.authorization
+          const own = unsigned === undefined && isOthers ? CallerResponse.make(request, response, notSent) : response
+          if (own === response) plainResponses.set(response, unsigned ?? notSent)
+          return Effect.succeed({ _tag: "Plain", response: own })
         }
         const { isMoved, signed } = attempt
         return Effect.succeed(
@@ -115,33 +121,48 @@ export const send = <E, R, E2>(
     })
   })
 
+/** A cache inside the client may hold an answer to what another execution has signed. */
+const notSent: RunAuth.None = { _tag: "None", reason: "the client answered without sending it" }
+
 /**
  * Hands an answer to the caller, as if the caller's own request had been sent. `body` is its body from the start, if some
  * of it was read.
  * @internal
  */
 export const finish = <E>(
-  { failure, response, signed: { authorization, headers, request } }: Extract<Outcome<E>, { readonly _tag: "Signed" }>,
+  { failure, response, signed }: Extract<Outcome<E>, { readonly _tag: "Signed" }>,
   body?: Inspect.Body
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E> => {
-  const own = CallerResponse.make(request, response, authorization, body)
-  return failure === undefined ? Effect.succeed(own) : Effect.fail(Clean.clean(failure, {
-    request: (authorization) => authorization === headers["authorization"] ? request : undefined,
-    response: () => own
-  }))
+  const own = CallerResponse.make(signed.request, response, signed.authorization, body)
+  return failure === undefined
+    ? Effect.succeed(own)
+    : Effect.fail(Clean.clean(failure, { ...callersOf([signed]), response: () => own }))
 }
 
-/** The attempt that a request belongs to, and whether its URL is another one than was signed. */
+/**
+ * The attempt that a request belongs to, and whether its URL is another one than was signed. What stands inside the client
+ * may have copied it; of several that look alike it is the last one, then.
+ */
 const attemptOf = (attempts: ReadonlyArray<Signed>, request: HttpClientRequest.HttpClientRequest) => {
   const { authorization } = request.headers
-  let moved: Signed | undefined
-  for (const signed of attempts) {
-    // A client may name the request without its headers.
-    if (authorization !== undefined && authorization !== signed.headers["authorization"]) continue
-    if (isSameUrl(signed.request, request)) return { signed, isMoved: false }
-    if (authorization !== undefined) moved = signed
-  }
+  const same = attempts.find(({ signed }) => signed === request)
+  if (same !== undefined) return { signed: same, isMoved: false }
+  // A client may name the request without its headers.
+  const alike = attempts.filter(({ headers }) =>
+    authorization === undefined || authorization === headers["authorization"]
+  )
+  const signed = alike.filter((signed) => isSameUrl(signed.request, request)).at(-1)
+  if (signed !== undefined) return { signed, isMoved: false }
+  const moved = authorization === undefined ? undefined : alike.at(-1)
   return moved === undefined ? undefined : { signed: moved, isMoved: true }
+}
+
+/** A cache inside the client answers with a request that another execution has signed. */
+const ofAnother = (attempts: ReadonlyArray<Signed>, { headers }: HttpClientRequest.HttpClientRequest) => {
+  const signed = attempts.at(-1)
+  const isSigned = headers.authorization !== undefined &&
+    headers.authorization !== signed?.request.headers.authorization
+  return signed === undefined || !isSigned ? undefined : { signed, isMoved: false }
 }
 
 const isSameUrl = (one: HttpClientRequest.HttpClientRequest, other: HttpClientRequest.HttpClientRequest): boolean => {
@@ -155,13 +176,7 @@ const isSameUrl = (one: HttpClientRequest.HttpClientRequest, other: HttpClientRe
 
 /** Errors as if the caller's own requests had been sent. */
 const cleanCause = <E>(cause: Cause.Cause<E>, attempts: ReadonlyArray<Signed>): Cause.Cause<E> => {
-  const attemptBy = (authorization: string | undefined) =>
-    attempts.find(({ headers }) => headers["authorization"] === authorization)
-  const callers: Clean.Callers = {
-    request: (authorization) => attemptBy(authorization)?.request,
-    response: (request, response) =>
-      CallerResponse.make(request, response, attemptBy(response.request.headers["authorization"])!.authorization)
-  }
+  const callers = callersOf(attempts)
   return Cause.match(cause, {
     onEmpty: Cause.empty as Cause.Cause<E>,
     onFail: (error) => Cause.fail(Clean.clean(error, callers)),
@@ -187,6 +202,18 @@ export const isReplayable = (body: HttpBody.HttpBody): boolean => {
         [ArrayBuffer, Blob, FormData, URLSearchParams].some((value) => body.body instanceof value)
   }
 }
+
+const callersOf = (attempts: ReadonlyArray<Signed>): Clean.Callers => {
+  const find = (request: HttpClientRequest.HttpClientRequest) =>
+    request.headers.authorization === undefined ? undefined : attemptOf(attempts, request)?.signed
+  return {
+    request: (signed) => find(signed)?.request,
+    response: (request, response) => CallerResponse.make(request, response, find(response.request)!.authorization),
+    secrets: attempts.map(({ headers }) => secretOf(headers))
+  }
+}
+
+const secretOf = ({ authorization }: Headers.Headers): string => authorization!.replace(/^\S+ /, "")
 
 /** The URL that goes on the wire; undefined for a relative one, which a browser would complete by itself. @internal */
 export const finalUrl = (request: HttpClientRequest.HttpClientRequest): URL | undefined => {

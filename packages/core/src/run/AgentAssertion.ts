@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import * as AssertionHeader from "../protocol/AssertionHeader.ts"
 import * as SignedPayload from "../protocol/SignedPayload.ts"
@@ -78,7 +79,7 @@ export const signatures = Metric.frequency("agent_identity_signatures", {
  */
 export const make = (
   form: SignedPayload.PayloadForm
-): Effect.Effect<Service, never, AgentIdentity.AgentIdentity | RunTask.RunTask> =>
+): Effect.Effect<Service, never, AgentIdentity.AgentIdentity | RunTask.RunTask | Scope.Scope> =>
   Effect.gen(function*() {
     const { account, agentRuntimeId, signer } = yield* AgentIdentity.AgentIdentity
     const task = yield* RunTask.RunTask
@@ -86,6 +87,8 @@ export const make = (
 
     const accountHeaders = AgentIdentity.accountHeaders(account)
     const flight = yield* SingleFlight.make<Assertion, RunTask.RunTaskError>()
+    // Whoever waits for a signer when the run ends waits no longer.
+    yield* Effect.addFinalizer(() => flight.abandon(Exit.fail(RunTask.closedError(agentRuntimeId))))
     let last: Signed | undefined
 
     const sign = (signed: Signed): Effect.Effect<Assertion, RunTask.RunTaskError> => {
@@ -132,19 +135,22 @@ export const make = (
       )
     }
 
-    const current: Effect.Effect<Assertion, RunTask.RunTaskError> = Effect.flatMap(task.current, (taskId) =>
-      Effect.clockWith((clock) => {
-        const second = Math.floor(clock.unsafeCurrentTimeMillis() / 1000)
-        if (last === undefined || last.second !== second || last.taskId !== taskId) {
-          last = { second, taskId, assertion: undefined }
-        }
-        if (last.assertion === undefined) {
-          return sign(last)
-        }
-        // Not as an effect: this is the path of nearly every request.
-        signatures.unsafeUpdate("reused", [])
-        return last.assertion
-      }))
+    const current: Effect.Effect<Assertion, RunTask.RunTaskError> = Effect.flatMap(
+      task.current,
+      (taskId) =>
+        Effect.clockWith((clock) => {
+          const second = Math.floor(clock.unsafeCurrentTimeMillis() / 1000)
+          if (last === undefined || last.second !== second || last.taskId !== taskId) {
+            last = { second, taskId, assertion: undefined }
+          }
+          if (last.assertion === undefined) {
+            return sign(last)
+          }
+          // Not as an effect: this is the path of nearly every request.
+          signatures.unsafeUpdate("reused", [])
+          return last.assertion
+        })
+    )
 
     return { current }
   })
@@ -194,4 +200,4 @@ export const layer = <E, R>(
 export const layerWith = <E, R>(
   over: Layer.Layer<AgentIdentity.AgentIdentity | RunTask.RunTask, E, R> & AgentIdentity.Closed<R>,
   options: { readonly form: SignedPayload.PayloadForm }
-): Layer.Layer<AgentAssertion, E, R> => Layer.provide(Layer.effect(AgentAssertion, make(options.form)), over)
+): Layer.Layer<AgentAssertion, E, R> => Layer.provide(Layer.scoped(AgentAssertion, make(options.form)), over)

@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
+import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import type { TaskId } from "../protocol/TaskId.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
 import * as Backoff from "./backoff.ts"
@@ -53,6 +54,18 @@ export class RunTaskError extends Schema.TaggedError<RunTaskError>("@agent-ident
     return `${run} sends nothing: ${this.detail}`
   }
 }
+
+/**
+ * Of a run that is over.
+ *
+ * @internal
+ */
+export const closedError = (agentRuntimeId: AgentRuntimeId): RunTaskError =>
+  new RunTaskError({
+    reason: "Closed",
+    agentRuntimeId,
+    detail: "its scope is closed; send requests inside of the run's `Effect.provide`"
+  })
 
 /**
  * How many renewals this process has made, by what came of them: `renewed`, or the reason of the failure.
@@ -114,11 +127,7 @@ export const make = (
     const { register } = yield* TaskRegistration.TaskRegistration
     const renewal = yield* SingleFlight.make<TaskId, Failure>()
     const backoff = Backoff.make()
-    const closed = new RunTaskError({
-      reason: "Closed",
-      agentRuntimeId,
-      detail: "its scope is closed; send requests inside of the run's `Effect.provide`"
-    })
+    const closed = closedError(agentRuntimeId)
     if (first.registeredAt !== undefined) backoff.succeeded(first.registeredAt, yield* Clock.currentTimeMillis)
 
     let task = stateOf(first.taskId)

@@ -1,3 +1,4 @@
+/** From the results of plain functions to effects. */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 

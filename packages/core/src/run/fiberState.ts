@@ -58,19 +58,26 @@ export const change = ({ annotations, redactedNames, requestInit: options }: Cha
       FetchHttpClient.RequestInit,
       { ...requestInit(now.context), ...options }
     )
-    // Effect's own tracer keeps nothing and shows nothing: where there is no other, nobody pays for what spans show.
-    if (isNative(fiber.currentTracer)) return write(now, { ...now, context })
-    const more = redactedNames?.filter((name) => !now.redactedNames.includes(name)) ?? []
     return write(now, {
       context,
-      redactedNames: more.length === 0 ? now.redactedNames : [...now.redactedNames, ...more],
-      annotations: annotations === undefined ? now.annotations : HashMap.union(
+      redactedNames: withNames(now.redactedNames, redactedNames),
+      // Effect's own tracer hands spans to nobody but the causes of failures: those need no attributes of ours.
+      annotations: annotations === undefined || isNative(fiber.currentTracer) ? now.annotations : HashMap.union(
         // A client that tries again still has those of the attempt before.
         HashMap.filter(now.annotations, (_, name) => !name.startsWith("agent_identity.")),
         annotations()
       )
     })
   })
+
+/** An app has the same names at many requests. */
+const withNames = (now: State["redactedNames"], more: ReadonlyArray<string> = []): State["redactedNames"] => {
+  let names = namesBy.get(now)
+  if (more.length === 0) return now
+  if (names === undefined) namesBy.set(now, names = [...now, ...more.filter((name) => !now.includes(name))])
+  return names
+}
+const namesBy = new WeakMap<State["redactedNames"], State["redactedNames"]>()
 
 interface State {
   readonly context: Context.Context<never>

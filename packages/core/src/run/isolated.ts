@@ -1,3 +1,4 @@
+/** Why two agents never share what a layer has built. */
 import * as Layer from "effect/Layer"
 
 /**

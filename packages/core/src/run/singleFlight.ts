@@ -1,3 +1,4 @@
+/** One effect at a time, whose end all who ask for it meanwhile share: a registration, a fetch of a key set, a signature. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"

@@ -291,6 +291,51 @@ for (const [name, transport] of transports) {
       }).pipe(Effect.provide(transport))
     })
 
+    it.scoped("lets a signal be aborted after an answer that broke off, or that was read to its end", () =>
+      withFetch(
+        serve((seen, response) => {
+          response.writeHead(200)
+          response.write("start")
+          setTimeout(() => seen.url.endsWith("/whole") ? response.end() : response.destroy(), 5)
+        }),
+        async (fetch, { url }) => {
+          const rejections: Array<unknown> = []
+          const note = (error: unknown) => void rejections.push(error)
+          process.on("unhandledRejection", note)
+          for (const path of ["", "/whole"]) {
+            const controller = new AbortController()
+            const response = await fetch(url + path, { signal: controller.signal })
+            await response.text().catch(() => "")
+            controller.abort()
+          }
+          await new Promise((resolve) => setTimeout(resolve, 20))
+          process.off("unhandledRejection", note)
+          assert.deepStrictEqual(rejections, [])
+        }
+      ).pipe(Effect.provide(transport)))
+
+    it.scoped("streams the body of a Request whose pieces come fast, and has no end", () =>
+      Effect.gen(function*() {
+        let first: () => void
+        const seen = new Promise<void>((resolve) => first = resolve)
+        const origin = yield* listen((request) => void request.once("data", () => first()))
+        const fetch = yield* Effect.provide(fetchOf, yield* Layer.build(layerRun(origin)))
+        yield* Effect.promise(async () => {
+          const body = new ReadableStream({
+            pull: async (controller) => {
+              await new Promise((resolve) => setTimeout(resolve, 2))
+              controller.enqueue(new Uint8Array(8))
+            }
+          })
+          const controller = new AbortController()
+          const request = { method: "POST", body, duplex: "half", signal: controller.signal } as RequestInit
+          const pending = rejection(fetch(new Request(`${origin}/codex`, request)))
+          await seen
+          controller.abort("enough")
+          assert.strictEqual(await pending, "enough")
+        })
+      }).pipe(Effect.provide(transport)))
+
     it.scoped("leaves a Request's own signal aside where another one is given, and with null every one", () =>
       withFetch(echo, async (fetch, { url }) => {
         const aborted = new Request(url, { signal: AbortSignal.abort("no") })
@@ -332,6 +377,10 @@ for (const [name, transport] of transports) {
         const own = await rejection(fetch(url, { headers: { authorization: "Bearer own-secret" } }))
         assert.instanceOf(own, TypeError)
         assert.propertyVal((own as TypeError).cause, "reason", "AuthorizationPresent")
+        assert.match(
+          (own as TypeError).message,
+          /^fetch failed: GET .* has no answer: it has an Authorization of its own/
+        )
         assert.notInclude(inspect(own, { depth: 9 }), "own-secret")
         const unreachable = await rejection(fetch("http://127.0.0.1:1/"))
         assert.instanceOf(unreachable, TypeError)

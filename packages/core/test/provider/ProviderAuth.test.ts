@@ -218,7 +218,7 @@ describe("ProviderAuth.authorize", () => {
       assert.strictEqual(
         error.message,
         "GET https://provider.test/backend-api/codex/models has no answer: " +
-          "it has an Authorization of its own, so it was not sent; use the plain HttpClient for it"
+          "it has an Authorization of its own, so it was not sent; leave that out, or use the plain HttpClient"
       )
       assert.deepStrictEqual(sent, [])
       const elsewhere = yield* execute(HttpClientRequest.get("https://elsewhere.test/").pipe(own))

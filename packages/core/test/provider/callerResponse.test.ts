@@ -24,6 +24,7 @@ describe("a caller's response", () => {
         const json = respond("{\"a\":1}", { "content-type": "application/json" })[what]
         assert.deepStrictEqual(yield* json.json, { a: 1 })
         assert.strictEqual(yield* json.text, "{\"a\":1}")
+        if (what === "read in part") assert.deepStrictEqual(new Uint8Array(yield* json.arrayBuffer), utf8("{\"a\":1}"))
         const bytes = respond("bytes")[what]
         assert.deepStrictEqual(new Uint8Array(yield* bytes.arrayBuffer), utf8("bytes"))
         const parameters = respond("a=1&b=2")[what]

@@ -177,6 +177,18 @@ describe("a look at an answer", () => {
       }
     }))
 
+  it.effect("is read once as a stream, and again and again as a value", () =>
+    Effect.gen(function*() {
+      const [, streamed] = yield* look(respond("{\"a\":1}"))
+      assert.strictEqual(yield* Stream.mkString(Stream.decodeText(streamed.stream)), "{\"a\":1}")
+      const error = yield* Effect.flip(text(streamed))
+      assert.strictEqual(error.reason, "Decode")
+      assert.match(error.message, /read already/)
+      const [, valued] = yield* look(respond("{\"a\":1}"))
+      assert.strictEqual(yield* text(valued), "{\"a\":1}")
+      assert.strictEqual(yield* Stream.mkString(Stream.decodeText(valued.stream)), "{\"a\":1}")
+    }))
+
   it.effect("closes the connection when whoever reads its text is interrupted", () =>
     Effect.gen(function*() {
       const { isCancelled, send, stream } = controlled()

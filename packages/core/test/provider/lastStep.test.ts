@@ -1,9 +1,31 @@
 /** What an app does to its own client stands before the signature; what still stands behind it is noticed. */
 import { Jwks, ProviderAuth, TaskRegistration } from "@agent-identity/core"
 import { Fakes } from "@agent-identity/testing"
-import { FetchHttpClient, Headers, HttpClient, HttpClientError, HttpClientRequest } from "@effect/platform"
+import {
+  FetchHttpClient,
+  Headers,
+  HttpClient,
+  HttpClientError,
+  HttpClientRequest,
+  HttpClientResponse
+} from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, FiberRef, HashMap, Layer, Option, Ref, Scope, TestClock } from "effect"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  FiberRef,
+  HashMap,
+  Layer,
+  Option,
+  Ref,
+  Scope,
+  TestClock
+} from "effect"
+import { inspect } from "node:util"
 import { transports } from "../utils.ts"
 import { json, layerRun, serve, tracing } from "./server.ts"
 
@@ -158,6 +180,52 @@ for (const [name, transport] of transports) {
         assert.isFalse(second!.has("agent_identity.task_id"))
       }).pipe(Effect.provide(transport)))
 
+    it.scoped("may try elsewhere, and the answer and the error name the attempt that they belong to", () =>
+      Effect.gen(function*() {
+        const { origin } = yield* serve((seen, response) =>
+          json(response, seen.url.endsWith("/replica-2") ? 200 : 503, {})
+        )
+        yield* Effect.gen(function*() {
+          for (const good of [true, false]) {
+            let attempts = 0
+            const client = yield* authorize((yield* HttpClient.HttpClient).pipe(
+              HttpClient.mapRequest((request) =>
+                HttpClientRequest.setUrl(request, `${origin}/codex/replica-${good ? ++attempts : ++attempts * 10}`)
+              ),
+              HttpClient.filterStatusOk,
+              HttpClient.retryTransient({ times: 1 })
+            ))
+            const exit = yield* Effect.either(client.get(`${origin}/codex`))
+            const request = exit._tag === "Right"
+              ? exit.right.request
+              : (exit.left as HttpClientError.ResponseError).request
+            assert.strictEqual(request.url, `${origin}/codex/replica-${good ? 2 : 20}`)
+            assert.deepStrictEqual(ours(request.headers), [])
+          }
+        }).pipe(Effect.provide(layerRun(origin)))
+      }).pipe(Effect.provide(transport)))
+
+    it.scoped("may answer from a cache, whose answers show no header of ours either", () =>
+      Effect.gen(function*() {
+        const { origin, requests, url } = yield* ok
+        yield* Effect.gen(function*() {
+          let cached: HttpClientResponse.HttpClientResponse | undefined
+          const client = yield* authorize(HttpClient.transformResponse(
+            yield* HttpClient.HttpClient,
+            (answer) => cached === undefined ? Effect.tap(answer, (_) => void (cached = _)) : Effect.succeed(cached)
+          ))
+          yield* client.get(url)
+          yield* TestClock.adjust("2 seconds")
+          const response = yield* client.get(url)
+          assert.strictEqual(requests.length, 1)
+          assert.deepStrictEqual(ours(response.request.headers), [])
+          assert.deepStrictEqual(Option.getOrThrow(ProviderAuth.authorizationOf(response)), {
+            _tag: "None",
+            reason: "the client answered without sending it"
+          })
+        }).pipe(Effect.provide(layerRun(origin)))
+      }).pipe(Effect.provide(transport)))
+
     it.scopedLive("may bind it to a scope, whose end closes the connection", () =>
       Effect.gen(function*() {
         const closed = yield* Deferred.make<void>()
@@ -251,6 +319,19 @@ for (const [name, transport] of transports) {
         )
       }).pipe(Effect.provide(transport)))
 
+    it.scoped("do not have our headers in the span of a failure, where no tracer was set either", () =>
+      Effect.gen(function*() {
+        const { origin, url } = yield* serve((_, response) => void response.destroy())
+        yield* Effect.gen(function*() {
+          const client = yield* authorize(yield* HttpClient.HttpClient)
+          const cause = yield* Effect.flip(Effect.sandbox(client.get(url)))
+          const shown = inspect(Cause.prettyErrors(cause), { depth: 9 })
+          assert.include(shown, "http.request.header.authorization")
+          assert.notInclude(shown, "AgentAssertion ey")
+          assert.notInclude(shown, "acct-1")
+        }).pipe(Effect.provide(layerRun(origin)), Effect.locally(Headers.currentRedactedNames, ["x-mine"]))
+      }).pipe(Effect.provide(transport)))
+
     const redirecting = (there: () => string) =>
       serve((seen, response) => {
         if (seen.url.endsWith("/there")) return json(response, 200, {})
@@ -315,7 +396,11 @@ for (const [name, transport] of transports) {
           for (
             const below of [
               HttpClient.transformResponse(plain, Effect.orDie),
-              HttpClient.transformResponse(plain, Effect.mapError(() => "another"))
+              HttpClient.transformResponse(plain, Effect.mapError(() => "another")),
+              HttpClient.transformResponse(
+                plain,
+                Effect.catchAll(() => Effect.succeed(HttpClientResponse.fromWeb(own, new Response("made up"))))
+              )
             ]
           ) {
             const error = yield* Effect.flip(Effect.flatMap(authorize(below), (client) => client.execute(own)))

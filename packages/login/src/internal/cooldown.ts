@@ -2,7 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import type * as ChatGptLogin from "./ChatGptLogin.ts"
+import type * as ChatGptLogin from "../ChatGptLogin.ts"
 
 /** @internal */
 export const make = <E extends { readonly reason: string }>(millis: number) => {

@@ -4,7 +4,7 @@ import * as TaskRegistration from "@agent-identity/core/TaskRegistration"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as CredentialStore from "./CredentialStore.ts"
+import type * as CredentialStore from "../CredentialStore.ts"
 import * as Lease from "./lease.ts"
 
 /** @internal */

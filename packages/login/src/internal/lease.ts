@@ -6,7 +6,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import * as CredentialStore from "./CredentialStore.ts"
+import * as CredentialStore from "../CredentialStore.ts"
 
 /** @internal */
 export interface Step<E> {
