@@ -38,7 +38,7 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
   "12-openai-sdk.ts": [/^Hello, agent-demo$/m],
   "13-opentelemetry.ts": [
     /^span +TaskRegistration\.register, in run, agent_identity\.agent_runtime_id agent-demo, .*\.task_id task-\S+$/m,
-    /http\.client GET, in first request, .*_id agent-demo, .*\.sent Assertion, .*\.task_id (task-\S+)\n.*, in second request, .*\1\n/,
+    /http\.client GET, in first request, .*_id agent-demo, .*\.scheme Assertion, .*\.task_id (task-\S+)\n.*, in second request, .*\1\n/,
     /TaskRegistration\.register, in RunTask\.renew, .*\n.*RunTask\.renew, in renewal, .*\.task_id (task-\S+)\n.*, in third request, .*\.task_id (?!\1\n)task-/,
     /AgentAssertionVerifier\.refuse, in http\.server GET, .*\.refusal BadSignature, .*\.task_id task-of-another-run\n/,
     /^metric +agent_identity_task_registrations 2$/m,

@@ -28,6 +28,8 @@ type Parsed = Either.Either<Pkcs8.Key, Refusal>
 /** A text, the bytes of a file, or a JWK. @internal */
 export const parse = (value: string | object): Parsed => {
   if (typeof value === "string") return parseText(value)
+  // A program without types may give anything, such as a variable that is not set.
+  if (typeof value !== "object" || value === null) return refuse("Empty", `is not there. ${whatToGive}`)
   if (!(value instanceof Uint8Array)) return parseJwk(value)
   if (Pkcs8.isSequence(value)) return parseDer(value)
   const text = Text.fromUtf8(value)
@@ -49,19 +51,26 @@ const parseText = (given: string): Parsed => {
   if (text.length > maxLength) return refuse("OtherFormat", `is longer than any key. ${whatToGive}`)
   if (text.includes("-----BEGIN ")) return parsePem(text)
   if (text.startsWith("{")) return parseJwk(Text.parseJson(text))
-  if (/^(?:ssh-|ecdsa-sha2-|sk-|---- BEGIN SSH2 PUBLIC KEY)/.test(text)) return refuseKind("PublicKey")
+  if (/^(?:ssh-|ecdsa-sha2-|sk-(?:ssh|ecdsa)-|---- BEGIN SSH2 PUBLIC KEY)/.test(text)) return refuseKind("PublicKey")
   if (text.startsWith("PuTTY-User-Key-File")) return refuse("OtherFormat", `is in PuTTY's format. ${whatToGive}`)
   if (/eyJ[\w-]*\.[\w-]*\./.test(text)) {
     return refuse("OtherFormat", "is a token. Give it as the token of the run, for example in CODEX_ACCESS_TOKEN.")
   }
-  if (/^[0-9a-f\s:]+$/i.test(text)) return refuse("OtherFormat", `is hexadecimal. ${whatToDoWithASeed}`)
-  const der = Base64.decode(text.replace(/\s/g, ""))
-  if (der !== undefined && isRaw(der.length)) return parseRaw(der.length)
+  if (/^(?:0x)?[0-9a-f\s:]+$/i.test(text)) return parseHex(text.replace(/^0x|[\s:]/gi, ""))
+  const base64 = text.replace(/\s/g, "")
+  const der = Base64.decode(base64)
+  const raw = der ?? Base64.decodeUrl(base64) ?? Base64.decode(base64 + "=".repeat(-base64.length & 3))
+  if (raw !== undefined && isRaw(raw.length)) return parseRaw(raw.length)
   if (/^[~.]{0,2}\/|\.(?:pem|key|der|jwk|json)/i.test(text)) {
     return refuse("OtherFormat", "is the path of a file. Give what the file holds, or give the path as the key file.")
   }
   return der === undefined ? refuse("OtherFormat", `is in an unknown format. ${whatToGive}`) : parseDer(der)
 }
+
+const parseHex = (hex: string): Parsed =>
+  /^30(?:2e|51|72)0201/i.test(hex)
+    ? refuse("OtherFormat", "is PKCS#8 in hexadecimal. Give the same bytes as base64.")
+    : refuse("OtherFormat", `is hexadecimal. ${whatToDoWithASeed}`)
 
 /** A file may hold more than the key: its public key, a certificate, text. */
 const parsePem = (text: string): Parsed => {
@@ -104,6 +113,9 @@ const parseDer = (der: Uint8Array): Parsed => {
 
 const parseJwk = (jwk: unknown): Parsed => {
   if (!Predicate.isReadonlyRecord(jwk)) return refuse("InvalidJwk", `is damaged JSON. ${whatToGive}`)
+  if (typeof jwk.export === "function" || (jwk.type !== undefined && jwk.algorithm !== undefined)) {
+    return refuse("OtherFormat", "is a key object of the platform. Export it, as a JWK or as PKCS#8.")
+  }
   if (Array.isArray(jwk.keys)) return refuse("OtherFormat", "is a key set. Give one of its keys, with its `d`.")
   if (jwk.kty === "RSA" || jwk.kty === "EC") return refuseKind(jwk.kty)
   if (jwk.kty !== "OKP") return refuse("InvalidJwk", `is not the JWK of an Ed25519 key. ${whatToGive}`)
@@ -146,7 +158,8 @@ const howToMakeOne = "Give an Ed25519 key; `openssl genpkey -algorithm ed25519 -
 const whatToGive =
   "Give an Ed25519 key as PKCS#8, in PEM or base64, or as a JWK; `openssl genpkey -algorithm ed25519 -out key.pem` makes one."
 
-const whatToDoWithASeed = "`AgentKey.toPkcs8` makes PKCS#8 of a seed, the first 32 bytes."
+const whatToDoWithASeed =
+  "Of a seed, which is the first 32 bytes, `AgentKey.toPkcs8({ seed: Redacted.make(bytes), publicKey: undefined })` makes PKCS#8."
 
 /** @internal */
 export const invalidBase64: Refusal = {

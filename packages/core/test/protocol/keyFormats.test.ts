@@ -104,9 +104,35 @@ describe("AgentKey.parse", () => {
     readonly [what: string, reason: AgentKey.AgentKeyError["reason"], says: RegExp, ...values: Array<string | object>]
   > = [
     ["nothing", "Empty", /is empty\./, "", " \n", "\ufeff", new Uint8Array(0), Buffer.from("\n")],
-    ["hexadecimal", "OtherFormat", /is hexadecimal\. `AgentKey\.toPkcs8`/, ...hexOf(own.privateKey)],
-    ["a raw seed", "OtherFormat", /is 32 bytes without a format\. `AgentKey/, ...rawOf(own.privateKey, 32)],
-    ["a seed and its public key", "OtherFormat", /is 64 bytes without a format\. `A/, ...rawOf(own.privateKey, 64)],
+    [
+      "hexadecimal",
+      "OtherFormat",
+      /hexadecimal\. /,
+      ...hexOf(own.privateKey)
+    ],
+    ["hexadecimal behind 0x", "OtherFormat", /is hexadecimal\. /, `0x${Buffer.alloc(32, 7).toString("hex")}`],
+    [
+      "PKCS#8 in hexadecimal",
+      "OtherFormat",
+      /is PKCS#8 in hexadecimal\. Give the same bytes as base64\./,
+      own.privateKey.export({ format: "der", type: "pkcs8" }).toString("hex")
+    ],
+    [
+      "a raw seed in base64url",
+      "OtherFormat",
+      /is 32 bytes without a format/,
+      String(jwkOf(own.privateKey).d),
+      Buffer.alloc(32, 7).toString("base64").replace("=", "")
+    ],
+    ["a key object", "OtherFormat", /is a key object of the platform\. Export it/, own.privateKey],
+    ["an API key", "OtherFormat", /is in an unknown format/, "sk-proj-abc_def-123"],
+    ["a raw seed", "OtherFormat", /is 32 bytes without a format\. Of a seed/, ...rawOf(own.privateKey, 32)],
+    [
+      "a seed and its public key",
+      "OtherFormat",
+      /is 64 bytes without a format\. Of a seed/,
+      ...rawOf(own.privateKey, 64)
+    ],
     [
       "an RSA key",
       "OtherAlgorithm",
