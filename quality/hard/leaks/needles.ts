@@ -34,6 +34,9 @@ export const make = () => {
   /** One bit for each hash of a window: most places of a text are passed by it alone. */
   const bits = new Uint8Array(1 << 21)
 
+  /** We tell platform to hide an account's id, which is a name all the same: the spans of a test's server show it. */
+  const isName = (value: string) => /^acc(?:oun)?t-[\w-]+$/.test(value)
+
   const addText = (secret: string, text: string) => {
     // Such as a key of zeros: nobody can tell it from any other zeros.
     if (text.length < WINDOW || new Set(text).size < 4) return
@@ -81,7 +84,7 @@ export const make = () => {
       const name = `${value.length} bytes`
       addBytes(name, value)
     } else if (typeof value === "string") {
-      if (!isNew(value)) return
+      if (isName(value) || !isNew(value)) return
       const name = `a text of ${value.length} characters`
       const word = /^[A-Za-z]+ +(\S+)$/.exec(value)?.[1] ?? value
       const seed = seedOf(word)

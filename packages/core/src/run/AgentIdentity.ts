@@ -169,7 +169,7 @@ const decodeId = <A>(
 
 /** Variables get swapped: what begins like a key or a token is neither taken for an id nor shown. */
 const isSecret = (input: string): boolean =>
-  /^(?:MC4CAQ|MFECAQ|MHICAQ|-----|eyJ|at-|\{\s*"|(?:0x)?(?:[0-9a-f]{2}[\s:]?){32})/i.test(input.trim())
+  /^(?:MC4CAQ|MFECAQ|MHICAQ|-----|eyJ|at-|\{\s*"|(?:[0-9a-f]{2}[\s:]){31})/i.test(input.trim())
 
 const idRules = {
   InvalidAgentRuntimeId:
