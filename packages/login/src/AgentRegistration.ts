@@ -24,6 +24,7 @@ import * as Schema from "effect/Schema"
  *
  * - `InvalidToken`: the bearer token is no legal header value
  * - `Transport`: no answer, or not all of it
+ * - `Certificate`: the server's certificate is not trusted, has expired, or is of another name
  * - `Timeout`: no answer within 30 s, or none within 75 s over all attempts
  * - `Throttled`: the server asks to wait longer than 20 s; `retryAfterMillis` says how long
  * - `Status`: an answer other than 2xx; `body` is its start, without anything that was sent
@@ -39,6 +40,7 @@ export class AgentRegistrationError extends Schema.TaggedError<AgentRegistration
   reason: Schema.Literal(
     "InvalidToken",
     "Transport",
+    "Certificate",
     "Timeout",
     "Throttled",
     "Status",

@@ -23,7 +23,6 @@ import * as AgentProvisioning from "@agent-identity/login/AgentProvisioning"
 import * as AgentRegistration from "@agent-identity/login/AgentRegistration"
 import * as ChatGptRun from "@agent-identity/login/ChatGptRun"
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
@@ -35,6 +34,7 @@ import * as Os from "node:os"
 import * as AuthFile from "./AuthFile.ts"
 import * as CredentialSource from "./CredentialSource.ts"
 import * as NodeSigning from "./NodeSigning.ts"
+import * as NodeTransport from "./NodeTransport.ts"
 
 /**
  * What can go wrong before a run begins.
@@ -49,6 +49,18 @@ export type ProcessError =
   | Environment.UrlDerivationError
   | Jwks.JwksError
   | ConfigError.ConfigError
+  | NodeTransport.TransportError
+
+/**
+ * The transport of a process.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TransportOptions {
+  /** What sends, in the place of `NodeTransport.layer`: a client of yours, which signs nothing. */
+  readonly transport?: Layer.Layer<HttpClient.HttpClient, NodeTransport.TransportError> | undefined
+}
 
 /**
  * What a process has: whose runs they are, where things are, and the plain client, which signs nothing.
@@ -68,7 +80,7 @@ export type ProcessServices =
  * @since 0.1.0
  * @category models
  */
-export interface CredentialOptions extends Environment.Options {
+export interface CredentialOptions extends Environment.Options, TransportOptions {
   readonly credential: CredentialSource.Credential
   /** Of the token, its `iss`; ChatGPT's by default. */
   readonly issuer?: string | undefined
@@ -88,6 +100,7 @@ export interface CredentialOptions extends Environment.Options {
  */
 export type KeyOptions =
   & Environment.Options
+  & TransportOptions
   & Omit<AgentIdentity.Options, "privateKey">
   & {
     /** A task that the agent has from before: the run begins with it and registers none. */
@@ -116,8 +129,8 @@ export type Options = CredentialOptions | KeyOptions
 export const layerProcess = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
   isolated(Layer.provideMerge(layerIdentity(options), layerBase(options, hasOwnKey(options))))
 
-const layerBase = (options: Environment.Options, isOwnKey = false) =>
-  Layer.merge(layerUrls(options, isOwnKey), NodeHttpClient.layerUndici)
+const layerBase = (options: Environment.Options & TransportOptions, isOwnKey = false) =>
+  Layer.merge(layerUrls(options, isOwnKey), options.transport ?? NodeTransport.layer)
 
 const layerIdentity = (
   options: Options
@@ -344,7 +357,7 @@ export const layerConfig: Layer.Layer<
  * @since 0.1.0
  * @category models
  */
-export interface ChatGptOptions {
+export interface ChatGptOptions extends TransportOptions {
   /** Whether an agent may be made of a ChatGPT login: `ChatGptAuth` if so, `JwtOnly` if not. */
   readonly policy: AgentProvisioning.Policy
   /** Of the program, for the agent's bill of materials. */
@@ -411,7 +424,7 @@ export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServic
       return yield* Effect.matchEffect(CredentialSource.fromConfig, {
         onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
           Effect.succeed(
-            layerRun({ ...bases, credential }, requireWorkspace(options.workspace))
+            layerRun({ ...bases, credential, transport: options.transport }, requireWorkspace(options.workspace))
           ),
         onFailure: (error) =>
           error._tag === "CredentialSourceError" && error.reason === "NotFound"
@@ -448,5 +461,8 @@ const layerLogin = (
     ]),
     Layer.provide([login, NodeSigning.layer])
   )
-  return Layer.provideMerge(ChatGptRun.layer(Layer.merge(provisioning, login)), layerBase(bases))
+  return Layer.provideMerge(
+    ChatGptRun.layer(Layer.merge(provisioning, login)),
+    layerBase({ ...bases, transport: options.transport })
+  )
 }

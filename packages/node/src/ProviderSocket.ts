@@ -6,6 +6,7 @@
 import * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Refusal from "@agent-identity/core/Refusal"
 import { decompress } from "@agent-identity/core/run/decompress"
+import * as Http from "@agent-identity/core/run/http"
 import * as RunAuth from "@agent-identity/core/RunAuth"
 import type { TaskId } from "@agent-identity/core/TaskId"
 import * as NodeStream from "@effect/platform-node/NodeStream"
@@ -23,8 +24,9 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { IncomingMessage } from "node:http"
+import type { Agent, IncomingMessage } from "node:http"
 import { brotliDecompressSync } from "node:zlib"
+import * as NodeTransport from "./NodeTransport.ts"
 
 /**
  * Why there is no connection, as the `cause` of a `SocketGenericError`.
@@ -32,13 +34,14 @@ import { brotliDecompressSync } from "node:zlib"
  * - `Refused`: the server answered the handshake with `status`; 426 asks for plain HTTP
  * - `AgentDeleted`: it says that the agent is no more
  * - `Transport`: it cannot be reached, or the connection broke
+ * - `Certificate`: the server's certificate is not trusted, has expired, or is of another name
  *
  * @since 0.1.0
  * @category errors
  */
 export class ProviderSocketError
   extends Schema.TaggedError<ProviderSocketError>("@agent-identity/node/ProviderSocketError")("ProviderSocketError", {
-    reason: Schema.Literal("Refused", "AgentDeleted", "Transport"),
+    reason: Schema.Literal("Refused", "AgentDeleted", "Transport", "Certificate"),
     url: Schema.String,
     detail: Schema.String,
     status: Schema.optional(Schema.Number)
@@ -80,6 +83,8 @@ export interface Options {
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** Subprotocols, the preferred one first; none by default. */
   readonly protocols?: ReadonlyArray<string> | undefined
+  /** What connects, in the place of the proxies and certificate authorities of the environment. */
+  readonly agent?: Agent | undefined
   /** How long a handshake may take; 10 seconds by default. */
   readonly openTimeout?: Duration.DurationInput | undefined
   /** Which close codes of the server are an error; `Socket.defaultCloseCodeIsError` by default. */
@@ -132,7 +137,13 @@ export const make = (
       }
       dial = dialed
       yield* Effect.annotateCurrentSpan(RunAuth.attributes(signed.authorization))
+      const agent = options.agent ??
+        (yield* Effect.mapError(
+          NodeTransport.agentOf(URL.canParse(url) ? new URL(url) : new URL("wss://invalid")),
+          ({ message }) => openError(fail("Transport", message))
+        ))
       const clientOptions = {
+        ...(agent && { agent }),
         headers: { ...request.headers, ...Redacted.value(signed.headers) },
         followRedirects: false,
         closeTimeout: closeTimeoutMillis
@@ -178,11 +189,21 @@ export const make = (
       ...(options.closeCodeIsError === undefined ? undefined : { closeCodeIsError: options.closeCodeIsError })
     })
 
+    const ofConnection = (event: unknown) => {
+      const error = Predicate.hasProperty(event, "error") ? event.error : undefined
+      const code = Predicate.hasProperty(error, "code") && typeof error.code === "string" ? error.code : undefined
+      if (code !== undefined && Http.isOfCertificate(code)) return fail("Certificate", Http.untrusted(code))
+      // Of a proxy, which says more than a code.
+      if (Predicate.isTagged(error, "ProxyError") && error instanceof Error) return fail("Transport", error.message)
+      const shown = code === undefined ? "" : ` (${code})`
+      return fail("Transport", `the connection failed${shown}; check the network and the URL`)
+    }
+
     const explain = (error: Socket.SocketGenericError): Socket.SocketError => {
       if (isOurs(error.cause) || error.reason === "OpenTimeout") return error
       const refusal = dial?.refusal
       const cause = refusal === undefined
-        ? fail("Transport", `the connection failed${codeOf(error.cause)}; check the network and the URL`)
+        ? ofConnection(error.cause)
         : refusal.status !== 401 && refusal.documents.some(Refusal.isAgentDeleted)
         ? fail("AgentDeleted", "the agent has been deleted; make a new agent, and a new run for it", refusal.status)
         : fail("Refused", `the server answered the handshake with status ${refusal.status}`, refusal.status)
@@ -285,11 +306,6 @@ const closeError = (end: { readonly code: number; readonly closeReason: string }
 
 const isOurs = (cause: unknown): boolean =>
   cause instanceof ProviderSocketError || cause instanceof ProviderAuth.ProviderAuthError
-
-const codeOf = (event: unknown): string => {
-  const error = Predicate.hasProperty(event, "error") ? event.error : undefined
-  return Predicate.hasProperty(error, "code") && typeof error.code === "string" ? ` (${error.code})` : ""
-}
 
 /** Where it says why: in its headers alone where its body is too large, or not there within 5 seconds. */
 const readRefusal = (response: IncomingMessage): Effect.Effect<ReadonlyArray<unknown>> => {

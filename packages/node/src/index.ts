@@ -21,4 +21,8 @@ export * as NodeSigning from "./NodeSigning.ts"
 /**
  * @since 0.1.0
  */
+export * as NodeTransport from "./NodeTransport.ts"
+/**
+ * @since 0.1.0
+ */
 export * as ProviderSocket from "./ProviderSocket.ts"

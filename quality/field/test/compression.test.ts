@@ -5,7 +5,7 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from "node:
 import { assert, describe, it } from "vitest"
 import * as App from "../support/app.ts"
 import * as Backend from "../support/backend.ts"
-import { each, keys } from "../support/each.ts"
+import { each } from "../support/each.ts"
 import * as Home from "../support/home.ts"
 import * as Issuer from "../support/issuer.ts"
 
@@ -41,9 +41,6 @@ const identity = {
   "identity": encoded("identity", Buffer.from)
 }
 
-/** What the transport would have to decode. */
-const undecoded = ["deflate without its header", "br", "gzip and then br"] as const
-
 /** A run of a new agent whose task is registered with this answer. */
 const registered = async (answer: Backend.Answer) => {
   const environment = newAgent()
@@ -54,14 +51,14 @@ const registered = async (answer: Backend.Answer) => {
 }
 
 describe("reads the answer to the registration of a task that is compressed with", () => {
-  each({ ...identity, ...encodings }, undecoded, async (encode) => {
+  each({ ...identity, ...encodings }, [], async (encode) => {
     const { task } = await registered(encode("{\"task_id\":\"task-1\"}"))
     assert.strictEqual(task, "task-1")
   })
 })
 
 describe("reads a key set that is compressed with", () => {
-  each({ ...identity, ...encodings }, undecoded, async (encode) => {
+  each({ ...identity, ...encodings }, [], async (encode) => {
     backend.on("/issuer/agent-identities/jwks", () => encode(JSON.stringify(issuer.keySet)))
     const line = await app.step({ task: true }, { environment: { CODEX_ACCESS_TOKEN: issuer.token() } })
     assert.match(line.task!, /^task-new-/)
@@ -69,7 +66,7 @@ describe("reads a key set that is compressed with", () => {
 })
 
 describe("reads the answer to the registration of an agent that is compressed with", () => {
-  each({ ...identity, ...encodings }, undecoded, async (encode) => {
+  each({ ...identity, ...encodings }, [], async (encode) => {
     backend.on("/authapi/v1/agent/register", () => encode("{\"agent_runtime_id\":\"agent-of-login\"}"))
     const path = `/provider/${++agents}`
     const { end } = await app.run({
@@ -150,7 +147,7 @@ describe("`toFetch` hands out what `fetch` would of an answer of the provider's 
       text
     }))
   }
-  each({ ...identity, "gzip that is not said": notSaid, ...said }, keys(said), async (encode) => {
+  each({ ...identity, "gzip that is not said": notSaid, ...said }, [], async (encode) => {
     const [ours, plain] = await both(encode(text))
     assert.deepStrictEqual(ours, plain)
   })
@@ -158,11 +155,11 @@ describe("`toFetch` hands out what `fetch` would of an answer of the provider's 
     const [ours, plain] = await both(encoded(undefined, Buffer.from, 401)(text))
     assert.deepStrictEqual(ours, plain)
   })
-  it.fails("gzip and status 401", async () => {
+  it("gzip and status 401", async () => {
     const [ours, plain] = await both(encoded("gzip", gzipSync, 401)(text))
     assert.deepStrictEqual(ours, plain)
   })
-  it.fails("gzip that is damaged", async () => {
+  it("gzip that is damaged", async () => {
     const [ours, plain] = await both(damaged)
     assert.deepStrictEqual(ours, plain)
   })

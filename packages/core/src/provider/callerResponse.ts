@@ -14,7 +14,7 @@ import type * as Inspect from "./inspect.ts"
 export const make = (
   request: HttpClientRequest.HttpClientRequest,
   response: HttpClientResponse.HttpClientResponse,
-  authorization: RunAuth.Authorization,
+  authorization: RunAuth.Authorization | undefined,
   body?: Inspect.Body
 ): HttpClientResponse.HttpClientResponse => new CallerResponse(request, response, authorization, body)
 
@@ -28,7 +28,7 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
   readonly request: HttpClientRequest.HttpClientRequest
   /** Private to the language, so that no printer finds the signed request in it. */
   readonly #answer: HttpClientResponse.HttpClientResponse
-  readonly #authorization: RunAuth.Authorization
+  readonly #authorization: RunAuth.Authorization | undefined
   readonly #stream: Inspect.Body | undefined
   /** What `#stream` held, once it was read to its end. */
   #read: Blob | undefined
@@ -36,7 +36,7 @@ class CallerResponse extends Inspectable.Class implements HttpClientResponse.Htt
   constructor(
     request: HttpClientRequest.HttpClientRequest,
     answer: HttpClientResponse.HttpClientResponse,
-    authorization: RunAuth.Authorization,
+    authorization: RunAuth.Authorization | undefined,
     stream: Inspect.Body | undefined
   ) {
     super()

@@ -33,6 +33,7 @@ import * as UrlDerivation from "./UrlDerivation.ts"
  * - `IdentityExpired`: the agent's token has expired; get a new one
  * - `SigningFailed`: the key did not sign, or the clock is outside the years 0000 to 9999
  * - `Transport`: no answer, or not all of it
+ * - `Certificate`: the server's certificate is not trusted, has expired, or is of another name
  * - `Timeout`: no answer within 30 s, or no task within 75 s over all attempts
  * - `Throttled`: the server asks to wait longer than 20 s; `retryAfterMillis` says how long
  * - `Status`: an answer other than 2xx; `body` is its start, without anything that was sent
@@ -53,6 +54,7 @@ export class TaskRegistrationError extends Schema.TaggedError<TaskRegistrationEr
     "IdentityExpired",
     "SigningFailed",
     "Transport",
+    "Certificate",
     "Timeout",
     "Throttled",
     "Status",

@@ -54,12 +54,11 @@ const ids = (headers: Headers): string => {
   return found.length === 0 ? "" : ` (${found.join(", ")})`
 }
 
-/** The encoding of a body that is still encoded. */
-const unreadEncoding = ({ body, headers }: Http.Answer): string | undefined => {
+/** The encoding of a body that is still encoded, or that was damaged: success is JSON. */
+const unreadEncoding = ({ body, headers, status }: Http.Answer): string | undefined => {
   const encoding = shown(headers["content-encoding"])?.toLowerCase()
-  return encoding === undefined || encoding === "identity" || body.length === 0 || Text.fromUtf8(body) !== undefined
-    ? undefined
-    : encoding
+  const isRead = Text.fromUtf8(body) !== undefined && (status > 299 || Text.readJson(body) !== undefined)
+  return encoding === undefined || encoding === "identity" || body.length === 0 || isRead ? undefined : encoding
 }
 
 const shown = (value: string | undefined): string | undefined =>

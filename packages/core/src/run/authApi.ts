@@ -15,6 +15,7 @@ import * as Http from "./http.ts"
 export interface Failure {
   readonly reason:
     | "Transport"
+    | "Certificate"
     | "Timeout"
     | "Throttled"
     | "Status"
@@ -47,7 +48,7 @@ export const post = (
         headers: { accept: "application/json", "accept-encoding": "identity", ...post.headers }
       })
     ).pipe(
-      Effect.mapError((error): Failure => ({ reason: "Transport", detail: Http.transportDetail(error) })),
+      Effect.mapError((error): Failure => Http.transportFailure(error)),
       Effect.timeoutFail({
         duration: "30 seconds",
         onTimeout: (): Failure => ({

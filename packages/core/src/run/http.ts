@@ -157,11 +157,39 @@ export const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
   return { body, complete: length <= maxBodyBytes }
 }
 
-/** What a transport error says of itself; the error as a whole holds the request. @internal */
-export const transportDetail = (error: HttpClientError.HttpClientError): string => {
+/**
+ * What a transport error says of itself; the error as a whole holds the request. A certificate that is not trusted is not
+ * trusted the next time either.
+ * @internal
+ */
+export const transportFailure = (
+  error: HttpClientError.HttpClientError
+): { readonly reason: "Transport" | "Certificate"; readonly detail: string } => {
   const cause = Predicate.hasProperty(error.cause, "cause") ? error.cause.cause ?? error.cause : error.cause
-  const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? ` (${cause.code})` : ""
-  return error._tag === "RequestError"
-    ? `the request could not be sent or was not answered${code}; check the network and the base URL`
-    : `the answer broke off${code}; try again later`
+  const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? cause.code : undefined
+  if (code !== undefined && isOfCertificate(code)) return { reason: "Certificate", detail: untrusted(code) }
+  // Of a proxy, which says more than a code.
+  if (Predicate.isTagged(cause, "ProxyError") && cause instanceof Error) {
+    return { reason: "Transport", detail: cause.message }
+  }
+  const shown = code === undefined ? "" : ` (${code})`
+  return {
+    reason: "Transport",
+    detail: error._tag === "RequestError"
+      ? `the request could not be sent or was not answered${shown}; check the network and the base URL`
+      : `the answer broke off${shown}; try again later`
+  }
 }
+
+/** By the codes of OpenSSL and of Node. @internal */
+export const isOfCertificate = (code: string): boolean =>
+  /CERT|^UNABLE_TO_(?:GET_ISSUER|VERIFY)|SELF_SIGNED|HOSTNAME_MISMATCH|^INVALID_(?:CA|PURPOSE)$/.test(code)
+
+/** @internal */
+export const untrusted = (code: string): string =>
+  code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID"
+    ? `the server's certificate is not valid at this time (${code}); check this machine's clock, or the server`
+    : code === "ERR_TLS_CERT_ALTNAME_INVALID"
+    ? `the server's certificate is of another name (${code}); check the base URL`
+    : `the server's certificate is of an authority that is not trusted (${code}); for one of your own name the file with it ` +
+      "in NODE_EXTRA_CA_CERTS, SSL_CERT_FILE or CODEX_CA_CERTIFICATE"

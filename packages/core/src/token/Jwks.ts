@@ -32,6 +32,7 @@ import * as UrlDerivation from "../run/UrlDerivation.ts"
  * Why there are no keys. `source` is where they were looked for: a URL, a file, or what the caller gave.
  *
  * - `Transport`, `Timeout`: no answer, or none within 10 s
+ * - `Certificate`: the server's certificate is not trusted, has expired, or is of another name
  * - `Status`: another one than 200
  * - `ResponseTooLarge`: more than 64 KiB
  * - `InvalidKeySet`: no JSON object with an array `keys`
@@ -45,6 +46,7 @@ import * as UrlDerivation from "../run/UrlDerivation.ts"
 export class JwksError extends Schema.TaggedError<JwksError>("@agent-identity/core/JwksError")("JwksError", {
   reason: Schema.Literal(
     "Transport",
+    "Certificate",
     "Timeout",
     "Status",
     "ResponseTooLarge",
@@ -301,7 +303,10 @@ const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown
       client,
       HttpClientRequest.get(url, { headers: { accept: "application/json", "accept-encoding": "identity" } })
     ).pipe(
-      Effect.mapError((error) => fail("Transport", Http.transportDetail(error))),
+      Effect.mapError((error) => {
+        const { detail, reason } = Http.transportFailure(error)
+        return fail(reason, detail)
+      }),
       Effect.timeoutFail({
         duration: "10 seconds",
         onTimeout: () => fail("Timeout", "no answer within 10 seconds; check the network and the JWKS base URL")

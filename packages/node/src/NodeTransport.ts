@@ -1,0 +1,100 @@
+/**
+ * How this process reaches others: undici, with the proxies and the certificate authorities that the environment names.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Undici from "@effect/platform-node/Undici"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Https from "node:https"
+import type { Duplex } from "node:stream"
+import type { SecureContext } from "node:tls"
+import * as Certificates from "./internal/certificates.ts"
+import { decode } from "./internal/decode.ts"
+import * as Proxies from "./internal/proxies.ts"
+import { TransportError } from "./internal/transportError.ts"
+import * as Tunnel from "./internal/tunnel.ts"
+
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  TransportError
+}
+
+interface Settings {
+  readonly proxies: Proxies.Proxies
+  readonly secureContext: SecureContext | undefined
+}
+
+const settings: Effect.Effect<Settings, TransportError> = Effect.all({
+  proxies: Proxies.read,
+  secureContext: Certificates.read
+})
+
+/**
+ * An `HttpClient` over undici that keeps connections, and decodes gzip, deflate and br as `fetch` does.
+ *
+ * | variable | what it is |
+ * |---|---|
+ * | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` | the proxy for `https:`, for `http:`, for both; lower case wins |
+ * | `NO_PROXY` | hosts that no proxy is used for: names with their subdomains, `host:port`, addresses, CIDR, `*` |
+ * | `SSL_CERT_FILE`, `CODEX_CA_CERTIFICATE` | files with certificate authorities, in addition to Node's own and `NODE_EXTRA_CA_CERTS` |
+ *
+ * `https:` goes through a tunnel. A loopback address never goes through a proxy. Fails where a variable cannot be used.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<HttpClient.HttpClient, TransportError> = Layer.scoped(
+  HttpClient.HttpClient,
+  Effect.gen(function*() {
+    const dispatcher = makeDispatcher(yield* settings)
+    yield* Effect.addFinalizer(() => Effect.promise(() => dispatcher.destroy()))
+    return HttpClient.transformResponse(NodeHttpClient.makeUndici(dispatcher), Effect.map(decode))
+  })
+)
+
+const makeDispatcher = ({ proxies, secureContext }: Settings): Undici.Dispatcher =>
+  new Undici.Agent({
+    factory: (origin, options) => {
+      const url = new URL(origin)
+      const proxy = proxies(url)
+      if (proxy === undefined) {
+        return new Undici.Pool(url.origin, { ...options, ...(secureContext && { connect: { secureContext } }) })
+      }
+      return url.protocol === "https:"
+        ? new Undici.Pool(url.origin, {
+          ...options,
+          connect: (_, callback) => Tunnel.connect({ proxy, url, secureContext }, callback as never)
+        })
+        : new Undici.ProxyAgent({
+          uri: proxy.url.href,
+          proxyTunnel: false,
+          ...(secureContext && { proxyTls: { secureContext } })
+        })
+    }
+  })
+
+/** What a handshake of `ws` goes through. @internal */
+export const agentOf = (url: URL): Effect.Effect<Https.Agent | undefined, TransportError> =>
+  Effect.map(settings, ({ proxies, secureContext }) => {
+    const proxy = proxies(url)
+    return proxy === undefined || url.protocol !== "wss:"
+      ? secureContext && new Https.Agent({ secureContext })
+      : new TunnelAgent((callback) => Tunnel.connect({ proxy, url, secureContext }, callback))
+  })
+
+class TunnelAgent extends Https.Agent {
+  readonly #connect: (callback: (error: Error | null, socket: Duplex | null) => void) => void
+  constructor(connect: (callback: (error: Error | null, socket: Duplex | null) => void) => void) {
+    super()
+    this.#connect = connect
+  }
+  override createConnection(_: unknown, callback?: (error: Error | null, socket: Duplex) => void): undefined {
+    this.#connect((error, socket) => callback!(error, socket as Duplex))
+  }
+}
