@@ -479,7 +479,8 @@ export const isInForce = ({ claims, header, payload }: Token, now: number): bool
 /** The task id in the body of a 2xx. `open` opens a sealed box. */
 export const taskId = (body: Uint8Array, open: (sealed: Uint8Array) => Uint8Array | undefined): string | undefined => {
   const text = body.length > 65_536 ? undefined : fromUtf8(body)
-  const json = text === undefined ? undefined : parseJson(text)
+  // A byte order mark in front says nothing.
+  const json = text === undefined ? undefined : parseJson(text.startsWith("\ufeff") ? text.slice(1) : text)
   if (!isMembers(json)) return undefined
   for (const name of ["task_id", "taskId", "encrypted_task_id", "encryptedTaskId"]) {
     const value = json.members.get(name) ?? undefined
@@ -510,7 +511,7 @@ export const openSealed = (seed: Uint8Array) => {
 /** Seconds to wait; none without the header; undefined where it is neither of the two forms that HTTP writes. */
 export const retryAfter = (value: string | null, now: number): number | "none" | undefined => {
   if (value === null) return "none"
-  if (/^[0-9]+$/.test(value)) return Number(value)
+  if (/^[0-9]+(?:\.[0-9]+)?$/.test(value)) return Number(value)
   const [, day, month, year, time] =
     /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}:[0-9]{2}) GMT$/.exec(
       value
