@@ -94,7 +94,8 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
   "agent-cli/main.ts Who am I?": [/^Hello, agent-demo$/m],
   "agent-cli/main.ts --offline --workspace examples Which example shows a WebSocket?": [
     /^10-websocket\.ts: A WebSocket whose handshake is signed: .*$/m
-  ]
+  ],
+  "28-transport.ts": [/^POST .*\/task\/register\n[^]*\nGET .*\/models\n200$/m]
 }
 
 /** A database for the examples that want one, where this machine has PostgreSQL. */

@@ -81,9 +81,9 @@ const makeDispatcher = ({ proxies, secureContext }: Settings): Undici.Dispatcher
 
 /** What a handshake of `ws` goes through. @internal */
 export const agentOf = (url: URL): Effect.Effect<Https.Agent | undefined, TransportError> =>
-  Effect.map(settings, ({ proxies, secureContext }) => {
+  url.protocol !== "wss:" ? Effect.succeed(undefined) : Effect.map(settings, ({ proxies, secureContext }) => {
     const proxy = proxies(url)
-    return proxy === undefined || url.protocol !== "wss:"
+    return proxy === undefined
       ? secureContext && new Https.Agent({ secureContext })
       : new TunnelAgent((callback) => Tunnel.connect({ proxy, url, secureContext }, callback))
   })

@@ -27,11 +27,18 @@ export const read: Effect.Effect<Tls.SecureContext | undefined, TransportError> 
   }
   if (files.length === 0) return undefined
   const extra = process.env.NODE_EXTRA_CA_CERTS?.trim()
+  const key = JSON.stringify([extra, files])
+  if (made?.key === key) return made.context
   // Node warns of one that it cannot read, and goes on without.
   const nodes = extra ? yield* Effect.orElseSucceed(readFile("NODE_EXTRA_CA_CERTS", extra), () => []) : []
   const own = yield* Effect.forEach(files, ([source, file]) => readFile(source, file))
-  return Tls.createSecureContext({ ca: [...Tls.rootCertificates, ...nodes, ...own.flat()] })
+  const context = Tls.createSecureContext({ ca: [...Tls.rootCertificates, ...nodes, ...own.flat()] })
+  made = { key, context }
+  return context
 })
+
+/** To read them all takes time, and sockets ask at every dial. */
+let made: { readonly key: string; readonly context: Tls.SecureContext } | undefined
 
 const readFile = (source: string, file: string): Effect.Effect<ReadonlyArray<string>, TransportError> =>
   Effect.gen(function*() {
