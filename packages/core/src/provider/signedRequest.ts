@@ -52,7 +52,8 @@ export interface Signed {
 export const send = <E, R, E2>(
   client: HttpClient.HttpClient.With<E, R>,
   request: HttpClientRequest.HttpClientRequest,
-  decide: (finished: HttpClientRequest.HttpClientRequest) => Effect.Effect<RunAuth.Credential, E2>
+  decide: (finished: HttpClientRequest.HttpClientRequest) => Effect.Effect<RunAuth.Credential, E2>,
+  identify: (finished: HttpClientRequest.HttpClientRequest) => HttpClientRequest.HttpClientRequest
 ): Effect.Effect<Outcome<E | E2>, E | E2, R> =>
   Effect.suspend(() => {
     // A client that tries again, or twice at once, has several attempts under way.
@@ -75,7 +76,7 @@ export const send = <E, R, E2>(
             return replace(finished, { annotations })
           }
           const headers = headersOf(credential)
-          const signed = HttpClientRequest.setHeaders(finished, headers)
+          const signed = HttpClientRequest.setHeaders(identify(finished), headers)
           attempts.push({ request: finished, signed, credential, headers, authorization })
           return replace(signed, {
             requestInit: Http.noRedirects,

@@ -21,6 +21,7 @@ import * as Text from "../protocol/text.ts"
 import * as Timestamp from "../protocol/Timestamp.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
 import * as AuthApi from "./authApi.ts"
+import * as Caller from "./caller.ts"
 import { toEffect } from "./either.ts"
 import type * as Signing from "./Signing.ts"
 import * as Telemetry from "./telemetry.ts"
@@ -142,7 +143,7 @@ export const make: Effect.Effect<
   AgentIdentity.AgentIdentity | UrlDerivation.UrlDerivation | HttpClient.HttpClient
 > = Effect.gen(function*() {
   const { agentRuntimeId, expiresAt, signer } = yield* AgentIdentity.AgentIdentity
-  const client = yield* HttpClient.HttpClient
+  const client = yield* Effect.flatMap(HttpClient.HttpClient, Caller.client)
   const urls = yield* UrlDerivation.UrlDerivation
   const url = yield* toEffect(urls.taskRegistration(agentRuntimeId))
 

@@ -23,6 +23,7 @@ import * as Schema from "effect/Schema"
 import * as BaseUrl from "../protocol/baseUrl.ts"
 import * as Text from "../protocol/text.ts"
 import * as Answer from "../run/answer.ts"
+import * as Caller from "../run/caller.ts"
 import { toEffect } from "../run/either.ts"
 import * as Http from "../run/http.ts"
 import * as SingleFlight from "../run/singleFlight.ts"
@@ -117,7 +118,7 @@ export const makeRemote = (
   locate: Effect.Effect<URL, JwksError>
 ): Effect.Effect<Service, never, HttpClient.HttpClient> =>
   Effect.gen(function*() {
-    const client = yield* HttpClient.HttpClient
+    const client = yield* Effect.flatMap(HttpClient.HttpClient, Caller.client)
     let set: { readonly keys: ReadonlyArray<Jwk>; readonly fetchedAt: number } | undefined
     let failedAt = -Infinity
 
@@ -196,7 +197,7 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
   Layer.effect(
     Jwks,
     Effect.gen(function*() {
-      const client = yield* HttpClient.HttpClient
+      const client = yield* Effect.flatMap(HttpClient.HttpClient, Caller.client)
       const rules = { loopbackHttp: options.loopbackHttp === true }
       const invalid = (detail: string) => new JwksError({ reason: "InvalidDiscovery", source: options.issuer, detail })
       const issuer = yield* Effect.mapError(
