@@ -15,7 +15,7 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Socket from "@effect/platform/Socket"
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
@@ -26,6 +26,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Agent, IncomingMessage } from "node:http"
 import { brotliDecompressSync } from "node:zlib"
+import type { WebSocket } from "ws"
 import * as NodeTransport from "./NodeTransport.ts"
 
 /**
@@ -33,7 +34,7 @@ import * as NodeTransport from "./NodeTransport.ts"
  *
  * - `Refused`: the server answered the handshake with `status`; 426 asks for plain HTTP
  * - `AgentDeleted`: it says that the agent is no more
- * - `Transport`: it cannot be reached, or the connection broke
+ * - `Transport`: it cannot be reached, or the connection broke, without a close frame or without an answer to a ping
  * - `Certificate`: the server's certificate is not trusted, has expired, or is of another name
  *
  * @since 0.1.0
@@ -87,7 +88,11 @@ export interface Options {
   readonly agent?: Agent | undefined
   /** How long a handshake may take; 10 seconds by default. */
   readonly openTimeout?: Duration.DurationInput | undefined
-  /** Which close codes of the server are an error; `Socket.defaultCloseCodeIsError` by default. */
+  /** How long after the last one a ping is sent; 30 seconds by default. */
+  readonly pingInterval?: Duration.DurationInput | undefined
+  /** How long a pong may take, before the connection is given up as `Transport`; 30 seconds by default. */
+  readonly pongTimeout?: Duration.DurationInput | undefined
+  /** Which close codes are an error; all but 1000 by default. 1006 is a connection that ended without a close frame. */
   readonly closeCodeIsError?: ((code: number) => boolean) | undefined
 }
 
@@ -168,6 +173,8 @@ export const make = (
         socket.terminate()
       }))
 
+      yield* Effect.forkScoped(keepAlive(socket, options, (detail) => void (dialed.broken = detail)))
+
       if (dialed.taskId !== undefined) {
         const { taskId } = dialed
         // A refused task is replaced, which closes the socket below.
@@ -186,7 +193,7 @@ export const make = (
 
     const socket = yield* Socket.fromWebSocket(acquire, {
       openTimeout: options.openTimeout ?? "10 seconds",
-      ...(options.closeCodeIsError === undefined ? undefined : { closeCodeIsError: options.closeCodeIsError })
+      closeCodeIsError: options.closeCodeIsError ?? ((code) => code !== 1000)
     })
 
     const ofConnection = (event: unknown) => {
@@ -227,7 +234,14 @@ export const make = (
               ? supervise(run, true)
               : Effect.fail(closeError(end))
           }
-          if (error.reason === "Close") return Effect.fail(error)
+          if (error.reason === "Close") {
+            const detail = dial?.broken ?? "the connection ended without a close frame; dial again"
+            return Effect.fail(
+              error.code === 1006
+                ? new Socket.SocketGenericError({ reason: "Read", cause: fail("Transport", detail) })
+                : error
+            )
+          }
           const explained = explain(error)
           const isRefused = refusal?.status === 401 && refusal.documents.some(Refusal.isTaskInvalid)
           return taskId !== undefined && !dialedBefore && isRefused
@@ -262,9 +276,33 @@ export const layer = (
 interface Dial {
   readonly taskId: TaskId | undefined
   opened?: boolean
+  /** Why it was given up here. */
+  broken?: string
   refusal?: { readonly status: number; readonly documents: ReadonlyArray<unknown> }
   end?: { readonly code: number; readonly closeReason: string }
 }
+
+/** Pings while the connection is open, and ends it where no pong comes. */
+const keepAlive = (socket: WebSocket, options: Options, giveUp: (detail: string) => void) =>
+  Effect.gen(function*() {
+    if (socket.readyState !== socket.OPEN) yield* once(socket, "open")
+    const timeout = options.pongTimeout ?? "30 seconds"
+    while (true) {
+      yield* Effect.sleep(options.pingInterval ?? "30 seconds")
+      socket.ping()
+      const pong = yield* Effect.timeoutOption(once(socket, "pong"), timeout)
+      if (Option.isSome(pong)) continue
+      giveUp(`no answer to a ping within ${Duration.format(Duration.decode(timeout))}; dial again`)
+      return socket.terminate()
+    }
+  })
+
+const once = (socket: WebSocket, event: "open" | "pong") =>
+  Effect.async<void>((resume) => {
+    const listener = () => resume(Effect.void)
+    socket.once(event, listener)
+    return Effect.sync(() => socket.off(event, listener))
+  })
 
 /** What a handler failed with, apart from what the connection did. */
 class HandlerFailure<E> {

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "vitest"
 import * as App from "../support/app.ts"
 import * as Backend from "../support/backend.ts"
-import { each, keys } from "../support/each.ts"
+import { each } from "../support/each.ts"
 import * as Home from "../support/home.ts"
 import type * as WebSocket from "../support/webSocket.ts"
 
@@ -42,7 +42,7 @@ describe("ends as Transport where the connection ends without a close frame:", (
       setTimeout(hangUp, 100)
     }
   }
-  each(ends, keys(ends), async (end, name) => {
+  each(ends, [], async (end, name) => {
     const { error, messages } = await served(end)
     assert.strictEqual(messages?.length, name.includes("at once") ? 0 : 1)
     assert.strictEqual(error?.cause?.reason, "Transport")
@@ -66,9 +66,9 @@ describe.concurrent("where a minute takes two seconds", () => {
   const fast = App.start({ ...environment, FIELD_SPEED: "30" }, ["clocks.mjs"])
   const minute = 60_000
 
-  it.fails("pings every 30 seconds, and goes on while the pongs come", async () => {
+  it("pings every 30 seconds, and goes on while the pongs come", async () => {
     const { connection, error } = await served(
-      ({ close }) => void setTimeout(() => close(1000), 2600),
+      ({ close }) => void setTimeout(() => close(1000), 5200),
       fast,
       10 * minute
     )
@@ -77,14 +77,14 @@ describe.concurrent("where a minute takes two seconds", () => {
     assert.isAtMost(connection.pings.length, 6)
   })
 
-  it.fails("ends as Transport where no pong comes", async () => {
+  it("ends as Transport where no pong comes", async () => {
     const { error, millis } = await served((connection) => (connection.answersPings = false), fast, 3 * minute)
     assert.strictEqual(error?.cause?.reason, "Transport")
     assert.isAtLeast(millis, 25_000)
     assert.isAtMost(millis, 2 * minute)
   })
 
-  it.fails("ends as Transport where the other side is silent after a message", async () => {
+  it("ends as Transport where the other side is silent after a message", async () => {
     const { error } = await served(
       (connection) => {
         connection.answersPings = false
