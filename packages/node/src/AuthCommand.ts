@@ -3,9 +3,9 @@
  *
  * @since 0.1.0
  */
+import * as Moment from "@agent-identity/core/run/moment"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as Command from "@effect/platform/Command"
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -78,17 +78,17 @@ export interface Options {
 export const make = (options: Options): Effect.Effect<Effect.Effect<Redacted.Redacted<string>, AuthCommandError>> =>
   Effect.sync(() => {
     const lifetime = Duration.toMillis(options.lifetime ?? "5 minutes")
-    let kept: { readonly token: Redacted.Redacted<string>; readonly until: number } | undefined
+    let kept: { readonly token: Redacted.Redacted<string>; readonly since: Moment.Moment } | undefined
     let running: Deferred.Deferred<Redacted.Redacted<string>, AuthCommandError> | undefined
 
     /** On a fiber of its own, so that nobody who waits can interrupt it for the others. */
-    const start = (now: number) =>
+    const start = (now: Moment.Moment) =>
       Effect.suspend(() => {
         const done = running = Deferred.unsafeMake<Redacted.Redacted<string>, AuthCommandError>(FiberId.none)
         return Effect.exit(Effect.interruptible(run(options))).pipe(
           Effect.flatMap((exit) => {
             running = undefined
-            if (Exit.isSuccess(exit)) kept = { token: exit.value, until: now + lifetime }
+            if (Exit.isSuccess(exit)) kept = { token: exit.value, since: now }
             return Deferred.done(done, exit)
           }),
           Effect.forkDaemon,
@@ -96,8 +96,8 @@ export const make = (options: Options): Effect.Effect<Effect.Effect<Redacted.Red
         )
       })
 
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      if (kept !== undefined && now < kept.until) return Effect.succeed(kept.token)
+    return Effect.flatMap(Moment.now, (now) => {
+      if (kept !== undefined && Moment.isWithin(kept.since, lifetime, now)) return Effect.succeed(kept.token)
       return running === undefined ? start(now) : Deferred.await(running)
     })
   })

@@ -93,6 +93,3 @@ export const codeOnly = {
 
 /** Those that a 400 is looked into for: one that names no type is handed on. */
 export const typed = Struct.omit(forms, "an empty content type", "no content type")
-
-/** Brotli has no beginning to know it by: the transport has to decode it. */
-export const notYetRead = ["br"] as const

@@ -132,8 +132,7 @@ export const make: Effect.Effect<Service, never, AgentAssertion.AgentAssertion |
 /**
  * A run without a task, which sends a bearer token or nothing: asked for at every request.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const makeWithoutTask = (current: Effect.Effect<Bearer | None, RunTask.RunTaskError>): Service => ({
   current,

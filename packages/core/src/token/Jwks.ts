@@ -3,18 +3,18 @@
  *
  * The policy of the remote layers follows `jose`'s remote key set: a set is kept for 10 minutes; an unknown `kid`
  * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds (the reference
- * client's limit); no redirects, status 200 only, 64 KiB at most; a failure is not kept: while there is no set that is
- * young enough, every look-up asks.
+ * client's limit), a broken connection once more; no redirects, status 200 only, 64 KiB at most; a failure is not kept:
+ * while there is no set that is young enough, every look-up asks.
  *
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
@@ -26,6 +26,7 @@ import * as Answer from "../run/answer.ts"
 import * as Caller from "../run/caller.ts"
 import { toEffect } from "../run/either.ts"
 import * as Http from "../run/http.ts"
+import * as Moment from "../run/moment.ts"
 import * as SingleFlight from "../run/singleFlight.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
 
@@ -115,32 +116,49 @@ const cooldownMillis = 30 * 1000
  * @internal
  */
 export const makeRemote = (
-  locate: Effect.Effect<URL, JwksError>
+  locate: Effect.Effect<URL, JwksError>,
+  options: { readonly staleFor?: Duration.DurationInput | undefined } = {}
 ): Effect.Effect<Service, never, HttpClient.HttpClient> =>
   Effect.gen(function*() {
     const client = yield* Effect.flatMap(HttpClient.HttpClient, Caller.client)
-    let set: { readonly keys: ReadonlyArray<Jwk>; readonly fetchedAt: number } | undefined
-    let failedAt = -Infinity
+    const staleMillis = Duration.toMillis(options.staleFor ?? 0)
+    let set: { readonly keys: ReadonlyArray<Jwk>; readonly fetchedAt: Moment.Moment } | undefined
+    let failed: { readonly error: JwksError; readonly at: Moment.Moment } | undefined
 
     const flight = yield* SingleFlight.make<ReadonlyArray<Jwk>, JwksError>()
     const fetch = flight.share(
       Effect.gen(function*() {
         const url = yield* locate
         const keys = yield* toEffect(parseKeySet(yield* getJson(client, url), url.href))
-        set = { keys, fetchedAt: yield* Clock.currentTimeMillis }
+        set = { keys, fetchedAt: yield* Moment.now }
+        failed = undefined
         return keys
       }).pipe(
         // Here and not with those who wait: they may be gone by then.
-        Effect.tapErrorCause(() => Effect.map(Clock.currentTimeMillis, (now) => void (failedAt = now)))
+        Effect.tapError((error) => Effect.map(Moment.now, (at) => void (failed = { error, at })))
       )
     )
 
+    /** The last good set, while the issuer is away. It grows no younger by it. */
+    const stale = (error: JwksError) =>
+      Effect.flatMap(Moment.now, (now) =>
+        set !== undefined && isAway(error) && Moment.isWithin(set.fetchedAt, staleMillis, now)
+          ? Effect.as(
+            Effect.logWarning(`The last good key set is used, because the issuer is away: ${error.message}`),
+            set.keys
+          )
+          : Effect.fail(error))
+
     const find = (kid: string) =>
       Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
-        if (set === undefined || !within(set.fetchedAt, maxAgeMillis, now)) return withKid(yield* fetch, kid)
+        const now = yield* Moment.now
+        const isCooling = failed !== undefined && Moment.isWithin(failed.at, cooldownMillis, now)
+        if (set === undefined || !Moment.isWithin(set.fetchedAt, maxAgeMillis, now)) {
+          const isAsked = staleMillis === 0 || set === undefined || !isCooling
+          return withKid(yield* Effect.catchAll(isAsked ? fetch : Effect.fail(failed!.error), stale), kid)
+        }
         const found = withKid(set.keys, kid)
-        if (found.length > 0 || within(set.fetchedAt, cooldownMillis, now) || within(failedAt, cooldownMillis, now)) {
+        if (found.length > 0 || isCooling || Moment.isWithin(set.fetchedAt, cooldownMillis, now)) {
           return found
         }
         return withKid(yield* fetch, kid)
@@ -148,6 +166,10 @@ export const makeRemote = (
 
     return { find }
   })
+
+/** Whether nobody knows what the issuer would say. */
+const isAway = ({ reason, status = 0 }: JwksError): boolean =>
+  reason === "Transport" || reason === "Timeout" || (reason === "Status" && (status === 429 || status >= 500))
 
 /**
  * The key set of the deployment: `UrlDerivation`'s `jwks`, which comes from the issuer's base and never from the
@@ -158,17 +180,30 @@ export const makeRemote = (
  */
 export const layer = <E, R>(
   urls: Layer.Layer<UrlDerivation.UrlDerivation, E, R>
-): Layer.Layer<Jwks, E | JwksError, R | HttpClient.HttpClient> =>
-  Layer.provide(Layer.effect(Jwks, makeDeployment), urls)
+): Layer.Layer<Jwks, E | JwksError, R | HttpClient.HttpClient> => layerWith(urls, {})
 
-const makeDeployment = Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) =>
-  jwks === undefined
-    ? new JwksError({
-      reason: "NotConfigured",
-      source: "jwksBase",
-      detail: "it is not set, and tokens are verified with the issuer's keys; set it to the issuer's base URL"
-    })
-    : makeRemote(Effect.succeed(jwks)))
+/**
+ * `layer` with another policy. `staleFor` is how long after it came the last good set is used while the issuer is away: no
+ * answer, or one of 429 or 5xx. None by default; an hour is fine for an agent that reads its own token.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = <E, R>(
+  urls: Layer.Layer<UrlDerivation.UrlDerivation, E, R>,
+  options: { readonly staleFor?: Duration.DurationInput | undefined }
+): Layer.Layer<Jwks, E | JwksError, R | HttpClient.HttpClient> =>
+  Layer.provide(Layer.effect(Jwks, makeDeployment(options)), urls)
+
+const makeDeployment = (options: Parameters<typeof makeRemote>[1]) =>
+  Effect.flatMap(UrlDerivation.UrlDerivation, ({ jwks }) =>
+    jwks === undefined
+      ? new JwksError({
+        reason: "NotConfigured",
+        source: "jwksBase",
+        detail: "it is not set, and tokens are verified with the issuer's keys; set it to the issuer's base URL"
+      })
+      : makeRemote(Effect.succeed(jwks), options))
 
 /**
  * An issuer that publishes where its keys are.
@@ -287,9 +322,6 @@ export const layerConfig = (
 
 const makeStatic = (keys: ReadonlyArray<Jwk>): Service => ({ find: (kid) => Effect.succeed(withKid(keys, kid)) })
 
-/** False where the clock was set back: then nothing is known of how old something is. */
-const within = (since: number, span: number, now: number): boolean => now >= since && now - since < span
-
 /** Never by property access: a `kid` comes from whoever wrote the token. */
 const withKid = (keys: ReadonlyArray<Jwk>, kid: string): ReadonlyArray<Jwk> => keys.filter((key) => key.kid === kid)
 
@@ -304,6 +336,8 @@ const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown
       client,
       HttpClientRequest.get(url, { headers: { accept: "application/json", "accept-encoding": "identity" } })
     ).pipe(
+      // A connection that was kept may have ended meanwhile.
+      Effect.retry({ times: 1, while: (error) => Http.transportFailure(error).reason === "Transport" }),
       Effect.mapError((error) => {
         const { detail, reason } = Http.transportFailure(error)
         return fail(reason, detail)
