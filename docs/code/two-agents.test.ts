@@ -3,20 +3,20 @@ import { AssertionHeader, Run } from "@agent-identity/core"
 import { Fakes } from "@agent-identity/testing"
 import { HttpClient, HttpClientResponse } from "@effect/platform"
 import { assert, it } from "@effect/vitest"
-import { Effect, Either, Layer } from "effect"
+import { Context, Effect, Either, Layer } from "effect"
 
 /** A client of the provider, whose answer is the name of the agent that has asked. */
-class Api extends Effect.Service<Api>()("Api", {
-  effect: Effect.map(HttpClient.HttpClient, (client) => ({
-    whoAmI: Effect.flatMap(client.get(Fakes.providerBase), (response) => response.text)
-  }))
-}) {}
+class Api extends Context.Tag("Api")<Api, { readonly whoAmI: Effect.Effect<string, unknown> }>() {}
+
+const makeApi = Effect.map(HttpClient.HttpClient, (client) => ({
+  whoAmI: Effect.flatMap(client.get(Fakes.providerBase), (response) => response.text)
+}))
 
 class Planner extends Effect.Service<Planner>()("Planner", { effect: Effect.map(Api, ({ whoAmI }) => ({ whoAmI })) }) {}
 class Writer extends Effect.Service<Writer>()("Writer", { effect: Effect.map(Api, ({ whoAmI }) => ({ whoAmI })) }) {}
 
-/** A function, so that there is one for each agent: `Api.Default` itself is built once, for whoever asks first. */
-const apiOf = (agent: Layer.Layer<HttpClient.HttpClient>) => Layer.provide(Layer.fresh(Api.Default), agent)
+/** A function, so that there is one for each agent: a constant is built once, for the agent that reaches it first. */
+const apiOf = (agent: Layer.Layer<HttpClient.HttpClient>) => Layer.provide(Layer.effect(Api, makeApi), agent)
 
 const App = (one: Layer.Layer<HttpClient.HttpClient>, other: Layer.Layer<HttpClient.HttpClient>) =>
   Layer.merge(

@@ -324,7 +324,9 @@ for (const [name, transport] of transports) {
         const { origin, url } = yield* serve((_, response) => void response.destroy())
         yield* Effect.gen(function*() {
           const client = yield* authorize(yield* HttpClient.HttpClient)
-          const cause = yield* Effect.flip(Effect.sandbox(client.get(url)))
+          const cause = yield* Effect.flip(Effect.sandbox(Effect.withSpan(client.get(url), "app")))
+          const without = yield* Effect.flip(Effect.sandbox(client.get(url)))
+          assert.notInclude(inspect(Cause.prettyErrors(without), { depth: 9 }), "AgentAssertion ey")
           const shown = inspect(Cause.prettyErrors(cause), { depth: 9 })
           assert.include(shown, "http.request.header.authorization")
           assert.notInclude(shown, "AgentAssertion ey")
