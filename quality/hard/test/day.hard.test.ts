@@ -205,8 +205,9 @@ const Tokens = Layer.effect(
           }
           const expected = [asks(-SLACK), asks(SLACK)]
           const exit = yield* Effect.exit(verify(token))
-          const asked = wire.keySets - before === 1
-          assert.isAtMost(wire.keySets - before, 1)
+          const asked = wire.keySets > before
+          // A broken connection is tried once more.
+          assert.isAtMost(wire.keySets - before, 2)
           assert.include(expected, asked, `the issuer was ${asked ? "" : "not "}asked at ${now} ms`)
           if (reasonOf(exit) === "KeySetUnavailable") failedAt = yield* Clock.currentTimeMillis
           return yield* exit
