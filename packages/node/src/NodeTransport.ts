@@ -8,21 +8,34 @@ import * as Undici from "@effect/platform-node/Undici"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import * as Https from "node:https"
 import type { Duplex } from "node:stream"
 import type { SecureContext } from "node:tls"
 import * as Certificates from "./internal/certificates.ts"
 import { decode } from "./internal/decode.ts"
 import * as Proxies from "./internal/proxies.ts"
-import { TransportError } from "./internal/transportError.ts"
 import * as Tunnel from "./internal/tunnel.ts"
 
-export {
+/**
+ * Why the environment's transport cannot be used. `source` is the variable.
+ *
+ * - `InvalidProxy`: a proxy that is no http: or https: URL. Its URL is not shown, since it may hold a password
+ * - `InvalidCertificate`: a file of certificates that cannot be read, or that holds none
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TransportError extends Schema.TaggedError<TransportError>("@agent-identity/node/TransportError")(
+  "TransportError",
+  { reason: Schema.Literal("InvalidProxy", "InvalidCertificate"), source: Schema.String, detail: Schema.String }
+) {
   /**
    * @since 0.1.0
-   * @category errors
    */
-  TransportError
+  override get message() {
+    return `${this.source} cannot be used: ${this.detail}`
+  }
 }
 
 interface Settings {
@@ -30,10 +43,10 @@ interface Settings {
   readonly secureContext: SecureContext | undefined
 }
 
-const settings: Effect.Effect<Settings, TransportError> = Effect.all({
-  proxies: Proxies.read,
-  secureContext: Certificates.read
-})
+const settings: Effect.Effect<Settings, TransportError> = Effect.mapError(
+  Effect.all({ proxies: Proxies.read, secureContext: Certificates.read }),
+  (failure) => new TransportError(failure)
+)
 
 /**
  * An `HttpClient` over undici that keeps connections, and decodes gzip, deflate and br as `fetch` does.
@@ -79,7 +92,11 @@ const makeDispatcher = ({ proxies, secureContext }: Settings): Undici.Dispatcher
     }
   })
 
-/** What a handshake of `ws` goes through. @internal */
+/**
+ * What a handshake of `ws` goes through.
+ *
+ * @internal
+ */
 export const agentOf = (url: URL): Effect.Effect<Https.Agent | undefined, TransportError> =>
   url.protocol !== "wss:" ? Effect.succeed(undefined) : Effect.map(settings, ({ proxies, secureContext }) => {
     const proxy = proxies(url)

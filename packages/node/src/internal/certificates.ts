@@ -6,7 +6,7 @@ import { X509Certificate } from "node:crypto"
 import * as FsPromises from "node:fs/promises"
 import process from "node:process"
 import * as Tls from "node:tls"
-import { TransportError } from "./transportError.ts"
+import type { TransportFailure } from "./transportError.ts"
 
 /** As the reference client reads them. Node reads `NODE_EXTRA_CA_CERTS` itself, but only for its own context. */
 const variables = ["SSL_CERT_FILE", "CODEX_CA_CERTIFICATE"]
@@ -16,7 +16,7 @@ const variables = ["SSL_CERT_FILE", "CODEX_CA_CERTIFICATE"]
  * and those of `NODE_EXTRA_CA_CERTS`; undefined where neither is set, and Node's own context does.
  * @internal
  */
-export const read: Effect.Effect<Tls.SecureContext | undefined, TransportError> = Effect.gen(function*() {
+export const read: Effect.Effect<Tls.SecureContext | undefined, TransportFailure> = Effect.gen(function*() {
   const files: Array<readonly [source: string, file: string]> = []
   for (const source of variables) {
     const file = Option.getOrElse(
@@ -40,15 +40,15 @@ export const read: Effect.Effect<Tls.SecureContext | undefined, TransportError> 
 /** To read them all takes time, and sockets ask at every dial. */
 let made: { readonly key: string; readonly context: Tls.SecureContext } | undefined
 
-const readFile = (source: string, file: string): Effect.Effect<ReadonlyArray<string>, TransportError> =>
+const readFile = (source: string, file: string): Effect.Effect<ReadonlyArray<string>, TransportFailure> =>
   Effect.gen(function*() {
-    const fail = (detail: string) => new TransportError({ reason: "InvalidCertificate", source, detail })
+    const fail = (detail: string) => ({ reason: "InvalidCertificate", source, detail }) as const
     const text = yield* Effect.tryPromise({
       try: () => FsPromises.readFile(file, "latin1"),
       catch: () => fail(`the file ${file} cannot be read; give the path of a file of certificates in PEM`)
     })
     const certificates = text.match(/-----BEGIN (TRUSTED )?CERTIFICATE-----[^]*?-----END \1?CERTIFICATE-----/g) ?? []
-    if (certificates.length === 0) return yield* fail(`the file ${file} holds no certificate in PEM`)
+    if (certificates.length === 0) return yield* Effect.fail(fail(`the file ${file} holds no certificate in PEM`))
     yield* Effect.forEach(certificates, (certificate, index) =>
       Effect.try({
         try: () => new X509Certificate(certificate),

@@ -3,7 +3,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { BlockList, isIP } from "node:net"
-import { TransportError } from "./transportError.ts"
+import type { TransportFailure } from "./transportError.ts"
 
 /** @internal */
 export interface Proxy {
@@ -24,7 +24,7 @@ export type Proxies = (url: URL) => Proxy | undefined
  * both of the others; `HTTP_PROXY` does not stand for `HTTPS_PROXY`. Blank variables are treated as unset.
  * @internal
  */
-export const read: Effect.Effect<Proxies, TransportError> = Effect.gen(function*() {
+export const read: Effect.Effect<Proxies, TransportFailure> = Effect.gen(function*() {
   const all = yield* proxy("all_proxy")
   const https = (yield* proxy("https_proxy")) ?? all
   const http = (yield* proxy("http_proxy")) ?? all
@@ -44,12 +44,12 @@ const variable = (name: string) =>
     return undefined
   }).pipe(Effect.orElseSucceed(() => undefined))
 
-const proxy = (name: string): Effect.Effect<Proxy | undefined, TransportError> =>
+const proxy = (name: string): Effect.Effect<Proxy | undefined, TransportFailure> =>
   Effect.flatMap(variable(name), (found) => {
     if (found === undefined) return Effect.succeed(undefined)
     const { source, value } = found
     // It may hold a password, so that nothing behind the scheme is shown.
-    const fail = (detail: string) => Effect.fail(new TransportError({ reason: "InvalidProxy", source, detail }))
+    const fail = (detail: string) => Effect.fail<TransportFailure>({ reason: "InvalidProxy", source, detail })
     const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(value)?.[1]?.toLowerCase()
     if (scheme === undefined) return fail("it has no scheme; give a URL such as http://proxy.example:3128")
     if (scheme !== "http" && scheme !== "https") {
