@@ -7,7 +7,7 @@
  * npm run release:version
  */
 import { execSync } from "node:child_process"
-import { readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { manifests, SCOPE } from "./packages/manifests.mjs"
 
 const run = (command) => execSync(command, { stdio: "inherit" })
@@ -40,5 +40,7 @@ try {
 // What a request says of its sender.
 const caller = "packages/core/src/run/caller.ts"
 const [{ manifest: { version } }] = manifests()
-writeFileSync(caller, readFileSync(caller, "utf8").replace(/version = ".*"/, `version = "${version}"`))
+if (existsSync(caller)) {
+  writeFileSync(caller, readFileSync(caller, "utf8").replace(/version = ".*"/, `version = "${version}"`))
+}
 run("npm install --package-lock-only --ignore-scripts --no-audit --no-fund")
