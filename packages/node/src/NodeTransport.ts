@@ -65,13 +65,19 @@ const settings: Effect.Effect<Settings, TransportError> = Effect.mapError(
 export const layer: Layer.Layer<HttpClient.HttpClient, TransportError> = Layer.scoped(
   HttpClient.HttpClient,
   Effect.gen(function*() {
-    const dispatcher = makeDispatcher(yield* settings)
-    yield* Effect.addFinalizer(() => Effect.promise(() => dispatcher.destroy()))
+    const closing = new AbortController()
+    const dispatcher = makeDispatcher(yield* settings, closing.signal)
+    yield* Effect.addFinalizer(() =>
+      Effect.promise(() => {
+        closing.abort()
+        return dispatcher.destroy()
+      })
+    )
     return HttpClient.transformResponse(NodeHttpClient.makeUndici(dispatcher), Effect.map(decode))
   })
 )
 
-const makeDispatcher = ({ proxies, secureContext }: Settings): Undici.Dispatcher =>
+const makeDispatcher = ({ proxies, secureContext }: Settings, signal: AbortSignal): Undici.Dispatcher =>
   new Undici.Agent({
     factory: (origin, options) => {
       const url = new URL(origin)
@@ -82,10 +88,11 @@ const makeDispatcher = ({ proxies, secureContext }: Settings): Undici.Dispatcher
       return url.protocol === "https:"
         ? new Undici.Pool(url.origin, {
           ...options,
-          connect: (_, callback) => Tunnel.connect({ proxy, url, secureContext }, callback as never)
+          connect: (_, callback) => Tunnel.connect({ proxy, url, secureContext, signal }, callback as never)
         })
         : new Undici.ProxyAgent({
           uri: proxy.url.href,
+          ...(proxy.authorization && { token: proxy.authorization }),
           proxyTunnel: false,
           ...(secureContext && { proxyTls: { secureContext } })
         })
@@ -98,12 +105,14 @@ const makeDispatcher = ({ proxies, secureContext }: Settings): Undici.Dispatcher
  * @internal
  */
 export const agentOf = (url: URL): Effect.Effect<Https.Agent | undefined, TransportError> =>
-  url.protocol !== "wss:" ? Effect.succeed(undefined) : Effect.map(settings, ({ proxies, secureContext }) => {
-    const proxy = proxies(url)
-    return proxy === undefined
-      ? secureContext && new Https.Agent({ secureContext })
-      : new TunnelAgent((callback) => Tunnel.connect({ proxy, url, secureContext }, callback))
-  })
+  !/^(?:wss|https):$/.test(url.protocol) ?
+    Effect.succeed(undefined) :
+    Effect.map(settings, ({ proxies, secureContext }) => {
+      const proxy = proxies(url)
+      return proxy === undefined
+        ? secureContext && new Https.Agent({ secureContext })
+        : new TunnelAgent((callback) => Tunnel.connect({ proxy, url, secureContext }, callback))
+    })
 
 class TunnelAgent extends Https.Agent {
   readonly #connect: (callback: (error: Error | null, socket: Duplex | null) => void) => void

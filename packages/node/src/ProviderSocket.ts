@@ -144,7 +144,7 @@ export const make = (
       yield* Effect.annotateCurrentSpan(RunAuth.attributes(signed.authorization))
       const agent = options.agent ??
         (yield* Effect.mapError(
-          NodeTransport.agentOf(URL.canParse(url) ? new URL(url) : new URL("wss://invalid")),
+          URL.canParse(url) ? NodeTransport.agentOf(new URL(url)) : Effect.succeed(undefined),
           ({ message }) => openError(fail("Transport", message))
         ))
       const clientOptions = {

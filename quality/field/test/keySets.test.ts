@@ -108,6 +108,18 @@ describe("held by an app, while time passes,", () => {
     })
   })
 
+  it("the issuer that is away is asked, and warned of, once in 30 seconds", async () => {
+    const { finds, logs, requests } = await found([find, pass(11), find, find, find, pass(1), find], status(503), hour)
+    assert.deepStrictEqual(finds.map(({ keys }) => keys), Array.from({ length: 5 }, () => ["key-1"]))
+    assert.strictEqual(logs.match(/last good key set/g)?.length, 2)
+    assert.strictEqual(requests, 3)
+  })
+
+  it("an issuer that says something else is asked again at once", async () => {
+    const { requests } = await found([find, pass(11), find, find], status(404), hour)
+    assert.strictEqual(requests, 3)
+  })
+
   describe("the last good set is not used for longer than an hour while the issuer", () => {
     each(away, [], async (later) => {
       const { finds } = await found([find, pass(30), find, pass(31), find], later, hour)

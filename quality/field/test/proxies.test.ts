@@ -122,6 +122,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
         steps: [{ get: `${hidden.provider}/models` }]
       },
       "a WebSocket": { steps: [{ socket: `${hidden.provider.replace("https", "wss")}/socket` }] },
+      "a WebSocket whose URL is https:": { steps: [{ socket: `${hidden.provider}/socket` }] },
       "a fetch": { steps: [{ fetch: `${hidden.provider}/models` }] },
       "a request to others": { steps: [{ get: `${hidden.origin}/others` }] }
     }
@@ -276,6 +277,8 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       await names(`user:${encodeURIComponent(PASSWORD)}@127.0.0.1:${proxy.port}`, /HTTPS_PROXY/)
     })
     it("a host and a port without a scheme", async () => void await names(`127.0.0.1:${proxy.port}`, /HTTPS_PROXY/))
+    it("a password with a broken escape", async () =>
+      void await names(`http://user:${PASSWORD.replace("@", "")}%zz@127.0.0.1:${proxy.port}`, /HTTPS_PROXY.*escape/s))
     it("a URL that is none", async () => void await names(withPassword("http://["), /HTTPS_PROXY/))
     each({ "407": 407, "403": 403, "502": 502 }, [], async (status) => {
       const refusing = await Proxy.start({
@@ -313,6 +316,24 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       const before = silent.connections()
       await new Promise((resolve) => setTimeout(resolve, 1000))
       assert.isAtMost(silent.connections() - before, 1)
+    })
+    it("lets nothing through its tunnel", async () => {
+      let closed = 0
+      const silent = await Proxy.start({
+        behaviour: (socket) => {
+          socket.on("close", () => closed++).write("HTTP/1.1 200 Connection established\r\n\r\n")
+        }
+      })
+      const fast = App.start({ NODE_EXTRA_CA_CERTS: authority.file, FIELD_SPEED: "30" }, ["hosts.mjs", "clocks.mjs"])
+      const { end } = await fast.run({
+        environment: { ...hidden.environment, ...agent, HTTPS_PROXY: silent.url },
+        steps: [],
+        within: 120_000
+      })
+      assert.strictEqual(end.error?.reason, "Timeout")
+      // Closed with the run, though no handshake has ended.
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      assert.strictEqual(closed, silent.connections())
     })
     it("does not listen", () => ends("http://127.0.0.1:1"))
     it("closes at CONNECT, for a WebSocket", async () => {

@@ -44,6 +44,12 @@ export interface Signed {
   readonly authorization: RunAuth.Authorization
 }
 
+/** An attempt that was sent as it is. */
+interface Unsigned {
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly authorization: RunAuth.Authorization
+}
+
 /**
  * Sends a request. `decide` says what it carries, of its finished URL and as the last step inside the client; its failure
  * is the failure of the request, whatever the client makes of failures. No error holds the signed request.
@@ -58,7 +64,7 @@ export const send = <E, R, E2>(
   Effect.suspend(() => {
     // A client that tries again, or twice at once, has several attempts under way.
     const attempts: Array<Signed> = []
-    let unsigned: RunAuth.Authorization | undefined
+    const unsigned: Array<Unsigned> = []
     let refusal: Option.Option<E2> = Option.none()
 
     const lastStep = (finished: HttpClientRequest.HttpClientRequest, replace: Http.Replace) =>
@@ -72,7 +78,7 @@ export const send = <E, R, E2>(
           const authorization = RunAuth.authorizationOf(credential)
           const annotations = () => HashMap.fromIterable(Object.entries(RunAuth.attributes(authorization)))
           if (credential._tag === "None") {
-            unsigned = authorization
+            unsigned.push({ request: finished, authorization })
             return replace(finished, { annotations })
           }
           const headers = headersOf(credential)
@@ -105,11 +111,13 @@ export const send = <E, R, E2>(
       onSuccess: (response): Effect.Effect<Outcome<E | E2>, E | E2> => {
         // Nothing was sent: whatever the client has made of that.
         if (Option.isSome(refusal)) return Effect.fail(refusal.value)
-        const attempt = attemptOf(attempts, response.request) ?? ofAnother(attempts, response.request)
+        const plain = plainOf(unsigned, response.request)
+        const attempt = attemptOf(attempts, response.request) ??
+          (plain === undefined ? ofAnother(attempts, response.request) : undefined)
         if (attempt === undefined) {
           const isOthers = response.request.headers.authorization !== request.headers.authorization
-          const own = unsigned === undefined && isOthers ? CallerResponse.make(request, response, notSent) : response
-          if (own === response) plainResponses.set(response, unsigned ?? notSent)
+          const own = plain === undefined && isOthers ? CallerResponse.make(request, response, notSent) : response
+          if (own === response) plainResponses.set(response, plain ?? unsigned.at(-1)?.authorization ?? notSent)
           return Effect.succeed({ _tag: "Plain", response: own })
         }
         const { isMoved, signed } = attempt
@@ -157,6 +165,12 @@ const attemptOf = (attempts: ReadonlyArray<Signed>, request: HttpClientRequest.H
   const moved = authorization === undefined ? undefined : alike.at(-1)
   return moved === undefined ? undefined : { signed: moved, isMoved: true }
 }
+
+/** Why an attempt was not signed, if the request is of one that was not. */
+const plainOf = (unsigned: ReadonlyArray<Unsigned>, request: HttpClientRequest.HttpClientRequest) =>
+  unsigned.filter((plain) =>
+    plain.request.headers.authorization === request.headers.authorization && isSameUrl(plain.request, request)
+  ).at(-1)?.authorization
 
 /** A cache inside the client answers with a request that another execution has signed. */
 const ofAnother = (attempts: ReadonlyArray<Signed>, { headers }: HttpClientRequest.HttpClientRequest) => {

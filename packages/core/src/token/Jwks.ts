@@ -139,23 +139,32 @@ export const makeRemote = (
       )
     )
 
-    /** The last good set, while the issuer is away. It grows no younger by it. */
+    /** The last good set, while the issuer is away. It is no younger for that. */
     const stale = (error: JwksError) =>
       Effect.flatMap(Moment.now, (now) =>
         set !== undefined && isAway(error) && Moment.isWithin(set.fetchedAt, staleMillis, now)
-          ? Effect.as(
-            Effect.logWarning(`The last good key set is used, because the issuer is away: ${error.message}`),
-            set.keys
-          )
+          ? Effect.succeed(set.keys)
           : Effect.fail(error))
+
+    const fetchOrStale = Effect.catchAll(fetch, (error) =>
+      Effect.tap(
+        stale(error),
+        Effect.logWarning(`Using the last good key set, because the issuer is away: ${error.message}`)
+      ))
 
     const find = (kid: string) =>
       Effect.gen(function*() {
         const now = yield* Moment.now
         const isCooling = failed !== undefined && Moment.isWithin(failed.at, cooldownMillis, now)
         if (set === undefined || !Moment.isWithin(set.fetchedAt, maxAgeMillis, now)) {
-          const isAsked = staleMillis === 0 || set === undefined || !isCooling
-          return withKid(yield* Effect.catchAll(isAsked ? fetch : Effect.fail(failed!.error), stale), kid)
+          // Within 30 seconds of a failure the issuer is not asked again, if there is a set to use.
+          return withKid(
+            yield* isCooling
+              ? Effect.orElse(stale(failed!.error), () =>
+                fetchOrStale)
+              : fetchOrStale,
+            kid
+          )
         }
         const found = withKid(set.keys, kid)
         if (found.length > 0 || isCooling || Moment.isWithin(set.fetchedAt, cooldownMillis, now)) {

@@ -205,6 +205,30 @@ for (const [name, transport] of transports) {
         }).pipe(Effect.provide(layerRun(origin)))
       }).pipe(Effect.provide(transport)))
 
+    it.scoped("may try elsewhere with an Authorization of their own, whose refusal is no matter of the run", () =>
+      Effect.gen(function*() {
+        const { origin, requests, url } = yield* serve((_, response) => json(response, 503, {}))
+        const gateway = yield* serve((_, response) => json(response, 401, { error: { code: "task_expired" } }))
+        yield* Effect.gen(function*() {
+          let attempts = 0
+          const client = yield* authorize((yield* HttpClient.HttpClient).pipe(
+            HttpClient.mapRequest((request) =>
+              ++attempts === 1 ? request : request.pipe(
+                HttpClientRequest.setUrl(gateway.url),
+                HttpClientRequest.setHeader("authorization", "Bearer of-the-gateway")
+              )
+            ),
+            HttpClient.retryTransient({ times: 1 })
+          ))
+          yield* TestClock.adjust("30 seconds")
+          const response = yield* client.get(url)
+          assert.strictEqual(response.status, 401)
+          assert.strictEqual(response.request.headers.authorization, "Bearer of-the-gateway")
+          assert.propertyVal(Option.getOrThrow(ProviderAuth.authorizationOf(response)), "_tag", "None")
+          assert.deepStrictEqual([requests.length, gateway.requests.length], [1, 1])
+        }).pipe(Effect.provide(layerRun(origin)))
+      }).pipe(Effect.provide(transport)))
+
     it.scoped("may answer from a cache, whose answers show no header of ours either", () =>
       Effect.gen(function*() {
         const { origin, requests, url } = yield* ok

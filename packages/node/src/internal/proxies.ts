@@ -10,6 +10,8 @@ export interface Proxy {
   /** The variable that names it. */
   readonly source: string
   readonly url: URL
+  /** The whole `Proxy-Authorization`; undefined where the URL has no user name. */
+  readonly authorization: string | undefined
 }
 
 /**
@@ -55,9 +57,22 @@ const proxy = (name: string): Effect.Effect<Proxy | undefined, TransportFailure>
     if (scheme !== "http" && scheme !== "https") {
       return fail(`proxies of the scheme ${scheme} are not supported; give an http or https proxy`)
     }
-    if (!URL.canParse(value)) return fail("it is no URL; give one such as http://proxy.example:3128")
-    return Effect.succeed({ source, url: new URL(value) })
+    if (!URL.canParse(value)) return fail("it is not a URL; give one such as http://proxy.example:3128")
+    const url = new URL(value)
+    const login = decoded(`${url.username}:${url.password}`)
+    if (login === undefined) return fail("its user name or password has a broken escape; write a % as %25")
+    url.username = url.password = ""
+    const authorization = login === ":" ? undefined : `Basic ${Buffer.from(login).toString("base64")}`
+    return Effect.succeed({ source, url, authorization })
   })
+
+const decoded = (text: string): string | undefined => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
 
 /** @internal */
 export const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, "")

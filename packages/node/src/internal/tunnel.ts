@@ -12,10 +12,12 @@ class ProxyError extends Data.TaggedError("ProxyError")<{ readonly message: stri
 interface Target {
   readonly proxy: Proxies.Proxy
   readonly url: URL
+  /** Ends a connection that is still being made. */
+  readonly signal?: AbortSignal | undefined
   readonly secureContext: Tls.SecureContext | undefined
 }
 
-/** A proxy that never answers does not hold a connection for ever. */
+/** Of each step: a proxy, or a server behind it, that never answers does not hold a connection for ever. */
 const timeoutMillis = 60_000
 
 /**
@@ -24,14 +26,14 @@ const timeoutMillis = 60_000
  * @internal
  */
 export const connect = (
-  { proxy: { source, url: proxy }, secureContext, url }: Target,
+  { proxy: { authorization, source, url: proxy }, secureContext, signal, url }: Target,
   callback: (error: Error | null, socket: Tls.TLSSocket | null) => void
 ): void => {
   const secure = secureContext === undefined ? {} : { secureContext }
   const authority = `${url.hostname}:${Proxies.portOf(url)}`
-  const login = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`
   const request = (proxy.protocol === "https:" ? Https : Http).request({
     ...secure,
+    ...(signal && { signal }),
     method: "CONNECT",
     host: Proxies.hostOf(proxy),
     port: Proxies.portOf(proxy),
@@ -41,7 +43,7 @@ export const connect = (
     timeout: timeoutMillis,
     headers: {
       host: authority,
-      ...(login === ":" ? undefined : { "proxy-authorization": `Basic ${Buffer.from(login).toString("base64")}` })
+      ...(authorization === undefined ? undefined : { "proxy-authorization": authorization })
     }
   })
   let isDone = false
@@ -72,8 +74,17 @@ export const connect = (
       ...(isIP(servername) === 0 ? { servername } : undefined),
       host: servername
     })
-    tls.once("secureConnect", () => end(null, tls))
+    const abandon = () => tls.destroy(new Error("nobody waits for it any more"))
+    signal?.addEventListener("abort", abandon)
+    tls.setTimeout(timeoutMillis, () => tls.destroy(new Error("no answer to the TLS handshake")))
+    tls.once("secureConnect", () => {
+      tls.setTimeout(0)
+      signal?.removeEventListener("abort", abandon)
+      end(null, tls)
+    })
     tls.once("error", (error) => end(error, null))
+    // The proxy hung up, without an error.
+    tls.once("close", () => refuse(`closed the tunnel to ${authority}`))
   })
   request.once("timeout", () => request.destroy(new Error("no answer to CONNECT")))
   request.once(
