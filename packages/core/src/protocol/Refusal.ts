@@ -20,8 +20,8 @@ export const isPossible = (
   (status === 400 && /^(?:text\/|application\/(?:[\w.+-]+\+)?json *(?:;|$))/i.test(headers["content-type"] ?? ""))
 
 /**
- * The JSON in which an answer may say why it refuses: its body of whatever content type, the header `x-error-json` (base64
- * of the same JSON), and the code alone in `x-openai-ide-error-code`. Names of headers are in lower case.
+ * Returns the JSON documents of an answer that may hold a refusal: its body with any content type; the header `x-error-json`, which is
+ * base64 of the same JSON; and the code in `x-openai-ide-error-code`. Header names are in lower case.
  *
  * @internal
  */
@@ -43,7 +43,7 @@ const decodeHeader = (text: string): Uint8Array | undefined =>
   Base64.decodeUrl(text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, ""))
 
 /**
- * Whether the JSON of a 401, or of an error event in a stream, says that the task is no more: `error.code`, `code` or `error` is `invalid_task_id`,
+ * Returns true if the JSON of a 401, or of an error event in a stream, refuses the task: `error.code`, `code` or `error` is `invalid_task_id`,
  * `task_not_found` or `task_expired`.
  *
  * @example
@@ -78,7 +78,7 @@ export const isTaskInvalidEvent = (event: unknown): boolean => {
 const taskInvalid: ReadonlyArray<string> = ["invalid_task_id", "task_not_found", "task_expired"]
 
 /**
- * Whether the JSON of a 403 or a 400 says that the agent itself is no more. OpenAI's service has one code for every state of an
+ * Returns true if the JSON of a 403 or a 400 says that the agent was deleted. OpenAI's service has one code for every state of an
  * agent that it refuses, so its text counts too: "Agent runtime has been deleted."
  *
  * @example

@@ -4,7 +4,7 @@
  * The policy of the remote layers follows `jose`'s remote key set: a set is kept for 10 minutes; an unknown `kid`
  * fetches it again, at most once in 30 seconds; one fetch at a time, each answer within 10 seconds (the reference
  * client's limit), a broken connection once more; no redirects, status 200 only, 64 KiB at most; a failure is not kept:
- * while there is no set that is young enough, every look-up asks.
+ * while no set is young enough, every look-up fetches.
  *
  * @since 0.1.0
  */
@@ -60,7 +60,7 @@ export class JwksError extends Schema.TaggedError<JwksError>("@agent-identity/co
   source: Schema.String,
   detail: Schema.String,
   status: Schema.optional(Schema.Number),
-  /** The start of an answer that is no key set. */
+  /** The start of the answer that was not a key set. */
   body: Schema.optional(Schema.String)
 }) {
   /**
@@ -139,7 +139,7 @@ export const makeRemote = (
       )
     )
 
-    /** The last good set, while the issuer is away. It is no younger for that. */
+    /** Returns the last good set while the issuer is away. Its age counts from when it was fetched. */
     const stale = (error: JwksError) =>
       Effect.flatMap(Moment.now, (now) =>
         set !== undefined && isAway(error) && Moment.isWithin(set.fetchedAt, staleMillis, now)
@@ -158,13 +158,11 @@ export const makeRemote = (
         const isCooling = failed !== undefined && Moment.isWithin(failed.at, cooldownMillis, now)
         if (set === undefined || !Moment.isWithin(set.fetchedAt, maxAgeMillis, now)) {
           // Within 30 seconds of a failure the issuer is not asked again, if there is a set to use.
-          return withKid(
-            yield* isCooling
-              ? Effect.orElse(stale(failed!.error), () =>
-                fetchOrStale)
-              : fetchOrStale,
-            kid
-          )
+          const keys = isCooling
+            ? Effect.orElse(stale(failed!.error), () =>
+              fetchOrStale)
+            : fetchOrStale
+          return withKid(yield* keys, kid)
         }
         const found = withKid(set.keys, kid)
         if (found.length > 0 || isCooling || Moment.isWithin(set.fetchedAt, cooldownMillis, now)) {
@@ -192,8 +190,8 @@ export const layer = <E, R>(
 ): Layer.Layer<Jwks, E | JwksError, R | HttpClient.HttpClient> => layerWith(urls, {})
 
 /**
- * `layer` with another policy. `staleFor` is how long after it came the last good set is used while the issuer is away: no
- * answer, or one of 429 or 5xx. None by default; an hour is fine for an agent that reads its own token.
+ * Builds `layer` with another policy. While the issuer is away (no answer, 429 or 5xx), the last good set is used for `staleFor`
+ * after it was fetched. The default is 0; one hour suits an agent that reads its own token.
  *
  * @since 0.1.0
  * @category layers
@@ -371,7 +369,7 @@ const getJson = (client: HttpClient.HttpClient, url: URL): Effect.Effect<unknown
       )
     }
     if (!isReadable) {
-      return yield* fail("InvalidKeySet", `it is no JSON object with an array \`keys\`${from}; ${advice}`, { body })
+      return yield* fail("InvalidKeySet", `it is not a JSON object with an array \`keys\`${from}; ${advice}`, { body })
     }
     return Text.readJson(answer.body)
   })
@@ -397,7 +395,7 @@ const parseKeySet = (json: unknown, source: string): Either.Either<ReadonlyArray
   Option.match(decodeKeySet(json), {
     onNone: () =>
       Either.left(
-        new JwksError({ reason: "InvalidKeySet", source, detail: "it is no JSON object with an array `keys`" })
+        new JwksError({ reason: "InvalidKeySet", source, detail: "it is not a JSON object with an array `keys`" })
       ),
     onSome: ({ keys }) =>
       Either.right(keys.flatMap((key) =>

@@ -410,7 +410,7 @@ const invalid = (name: string, body: string | Uint8Array): Fault => ({
   name,
   respond: text(200, body),
   reason: "InvalidKeySet",
-  says: "it is no JSON object with an array `keys`"
+  says: "it is not a JSON object with an array `keys`"
 })
 
 const faults: ReadonlyArray<Fault> = [
@@ -671,7 +671,7 @@ describe("layerStatic", () => {
         assert.strictEqual(error.reason, "InvalidKeySet")
         assert.strictEqual(
           error.message,
-          "No key set from the given value: it is no JSON object with an array `keys`"
+          "No key set from the given value: it is not a JSON object with an array `keys`"
         )
         assert.notInclude(shown(error), "secret")
       }))
