@@ -59,7 +59,8 @@ export class ProviderAuthError extends Schema.TaggedError<ProviderAuthError>("@a
    * @since 0.1.0
    */
   override get message() {
-    return `${this.method} ${this.url} has no answer: ${this.detail}`
+    const wasSent = this.reason === "Redirected" || this.reason === "AgentDeleted"
+    return `${this.method} ${this.url} ${wasSent ? "failed" : "was not sent"}: ${this.detail}`
   }
 }
 
@@ -395,7 +396,7 @@ const execute = <E, R>(
         "Redirected",
         `the client below changed the URL after it was signed, so the run's credential was sent to ${
           shown(outcome.to)
-        }; put followRedirects and transform around the signing client`
+        }. Put followRedirects and transform around the signing client.`
       )
     }
     const { response } = outcome
@@ -433,7 +434,7 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
         return refuse(
           target.request,
           "AmbiguousUrl",
-          "its path has an empty or climbing segment or a broken escape; it was not sent"
+          "its path has an empty or climbing segment or a broken escape. Write the path plainly."
         )
       }
       if (Headers.has(target.request.headers, "authorization")) {
@@ -441,12 +442,12 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
           target.request,
           "AuthorizationPresent",
           /^AgentAssertion /i.test(target.request.headers.authorization!)
-            ? "a run around this one has signed it already, so it was not sent; build this run over the plain HttpClient"
-            : "it has an Authorization of its own, so it was not sent; leave that out, or use the plain HttpClient"
+            ? "another run around this one has signed the request. Build this run over the plain HttpClient."
+            : "the request already has an Authorization header. Remove it, or use a client that does not sign."
         )
       }
       if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {
-        return refuse(target.request, "NoCredential", "the bearer token is no legal header value")
+        return refuse(target.request, "NoCredential", "the bearer token is not a legal header value")
       }
       return Effect.succeed(credential)
     }

@@ -374,7 +374,7 @@ describe("an agent that has been deleted", () => {
       assert.propertyVal(error, "reason", "AgentDeleted")
       assert.strictEqual(
         error.message,
-        `GET ${URL} has no answer: the agent has been deleted; make a new agent, and a new run for it`
+        `GET ${URL} failed: the agent has been deleted; make a new agent, and a new run for it`
       )
     }).pipe(Effect.provide(Run)))
 

@@ -127,7 +127,7 @@ describe("ProviderAuth.authorize", () => {
       const { authorize } = yield* ProviderAuth.ProviderAuth
       const error = yield* Effect.flip(authorize(authorize(client)).get(Fakes.providerBase))
       assert.propertyVal(error, "reason", "AuthorizationPresent")
-      assert.include(error.message, "a run around this one has signed it already")
+      assert.include(error.message, "another run around this one has signed the request")
       assert.deepStrictEqual(sent, [])
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 
@@ -217,8 +217,8 @@ describe("ProviderAuth.authorize", () => {
       assert.strictEqual(error._tag === "ProviderAuthError" && error.reason, "AuthorizationPresent")
       assert.strictEqual(
         error.message,
-        "GET https://provider.test/backend-api/codex/models has no answer: " +
-          "it has an Authorization of its own, so it was not sent; leave that out, or use the plain HttpClient"
+        "GET https://provider.test/backend-api/codex/models was not sent: " +
+          "the request already has an Authorization header. Remove it, or use a client that does not sign."
       )
       assert.deepStrictEqual(sent, [])
       const elsewhere = yield* execute(HttpClientRequest.get("https://elsewhere.test/").pipe(own))

@@ -26,6 +26,7 @@ export const read: Effect.Effect<Tls.SecureContext | undefined, TransportFailure
     if (file !== "") files.push([source, file])
   }
   if (files.length === 0) return undefined
+  // Not by Config: what counts is the value that Node itself has read when the process started.
   const extra = process.env.NODE_EXTRA_CA_CERTS?.trim()
   const key = JSON.stringify([extra, files])
   if (made?.key === key) return made.context
