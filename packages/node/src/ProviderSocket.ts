@@ -197,13 +197,11 @@ export const make = (
     })
 
     const ofConnection = (event: unknown) => {
-      const error = Predicate.hasProperty(event, "error") ? event.error : undefined
-      const code = Predicate.hasProperty(error, "code") && typeof error.code === "string" ? error.code : undefined
-      if (code !== undefined && Http.isOfCertificate(code)) return fail("Certificate", Http.untrusted(code))
-      // Of a proxy, which says more than a code.
-      if (Predicate.isTagged(error, "ProxyError") && error instanceof Error) return fail("Transport", error.message)
-      const shown = code === undefined ? "" : ` (${code})`
-      return fail("Transport", `the connection failed${shown}; check the network and the URL`)
+      const { detail, reason } = Http.connectionFailure(
+        Predicate.hasProperty(event, "error") ? event.error : undefined,
+        (code) => `the connection failed${code}; check the network and the URL`
+      )
+      return fail(reason, detail)
     }
 
     const explain = (error: Socket.SocketGenericError): Socket.SocketError => {

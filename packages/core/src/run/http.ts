@@ -158,38 +158,45 @@ export const join = (chunks: ReadonlyArray<Uint8Array>): Read => {
 }
 
 /**
- * What a transport error says of itself; the error as a whole holds the request. A certificate that is not trusted is not
- * trusted the next time either.
+ * Returns what a transport error says of itself; the error as a whole holds the request.
  * @internal
  */
-export const transportFailure = (
-  error: HttpClientError.HttpClientError
-): { readonly reason: "Transport" | "Certificate"; readonly detail: string } => {
-  const cause = Predicate.hasProperty(error.cause, "cause") ? error.cause.cause ?? error.cause : error.cause
+export const transportFailure = (error: HttpClientError.HttpClientError): ConnectionFailure =>
+  connectionFailure(
+    Predicate.hasProperty(error.cause, "cause") ? error.cause.cause ?? error.cause : error.cause,
+    (code) =>
+      error._tag === "RequestError"
+        ? `the request could not be sent or was not answered${code}; check the network and the base URL`
+        : `the answer broke off${code}; try again later`
+  )
+
+interface ConnectionFailure {
+  readonly reason: "Transport" | "Certificate"
+  readonly detail: string
+}
+
+/**
+ * Returns why there is no connection. A certificate that is not trusted is not trusted at the next attempt either, and the
+ * error of a proxy says more than a code. `otherwise` gets the code in parentheses, or an empty text.
+ * @internal
+ */
+export const connectionFailure = (cause: unknown, otherwise: (code: string) => string): ConnectionFailure => {
   const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? cause.code : undefined
-  if (code !== undefined && isOfCertificate(code)) return { reason: "Certificate", detail: untrusted(code) }
-  // Of a proxy, which says more than a code.
-  if (Predicate.isTagged(cause, "ProxyError") && cause instanceof Error) {
-    return { reason: "Transport", detail: cause.message }
-  }
-  const shown = code === undefined ? "" : ` (${code})`
+  if (code !== undefined && ofCertificate.test(code)) return { reason: "Certificate", detail: untrusted(code) }
+  const isOfProxy = Predicate.isTagged(cause, "ProxyError") && cause instanceof Error
   return {
     reason: "Transport",
-    detail: error._tag === "RequestError"
-      ? `the request could not be sent or was not answered${shown}; check the network and the base URL`
-      : `the answer broke off${shown}; try again later`
+    detail: isOfProxy ? cause.message : otherwise(code === undefined ? "" : ` (${code})`)
   }
 }
 
-/** By the codes of OpenSSL and of Node. @internal */
-export const isOfCertificate = (code: string): boolean =>
-  /CERT|^UNABLE_TO_(?:GET_ISSUER|VERIFY)|SELF_SIGNED|HOSTNAME_MISMATCH|^INVALID_(?:CA|PURPOSE)$/.test(code)
+/** The codes of OpenSSL and of Node. */
+const ofCertificate = /CERT|^UNABLE_TO_(?:GET_ISSUER|VERIFY)|SELF_SIGNED|HOSTNAME_MISMATCH|^INVALID_(?:CA|PURPOSE)$/
 
-/** @internal */
-export const untrusted = (code: string): string =>
+const untrusted = (code: string): string =>
   code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID"
     ? `the server's certificate is not valid at this time (${code}); check this machine's clock, or the server`
     : code === "ERR_TLS_CERT_ALTNAME_INVALID"
-    ? `the server's certificate is of another name (${code}); check the base URL`
-    : `the server's certificate is of an authority that is not trusted (${code}); for one of your own name the file with it ` +
+    ? `the server's certificate is for another name (${code}); check the base URL`
+    : `the server's certificate is of an authority that is not trusted (${code}); to trust it, name the file of the authority ` +
       "in NODE_EXTRA_CA_CERTS, SSL_CERT_FILE or CODEX_CA_CERTIFICATE"

@@ -37,3 +37,30 @@ describe("send", () => {
       }))
   }
 })
+
+describe("connectionFailure", () => {
+  const explain = (cause: unknown) => Http.connectionFailure(cause, (code) => `no connection${code}`)
+
+  for (const code of ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT"]) {
+    it(`says of ${code} how to trust an authority`, () => {
+      const { detail, reason } = explain({ code })
+      assert.strictEqual(reason, "Certificate")
+      assert.match(detail, new RegExp(`not trusted \\(${code}\\); .* SSL_CERT_FILE`))
+    })
+  }
+
+  it("says of an expired certificate, and of one for another name, what to check", () => {
+    assert.match(explain({ code: "CERT_HAS_EXPIRED" }).detail, /clock/)
+    assert.match(explain({ code: "ERR_TLS_CERT_ALTNAME_INVALID" }).detail, /base URL/)
+  })
+
+  it("says of any other error its code, and of a proxy's its message", () => {
+    assert.deepStrictEqual(explain({ code: "ECONNRESET" }), {
+      reason: "Transport",
+      detail: "no connection (ECONNRESET)"
+    })
+    assert.deepStrictEqual(explain(new Error("secret")), { reason: "Transport", detail: "no connection" })
+    const proxy = Object.assign(new Error("the proxy says no"), { _tag: "ProxyError" })
+    assert.deepStrictEqual(explain(proxy), { reason: "Transport", detail: "the proxy says no" })
+  })
+})
