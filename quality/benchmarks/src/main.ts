@@ -79,7 +79,9 @@ const main = Effect.gen(function*() {
     return
   }
 
-  if (!form.short && name === undefined) {
+  if (!form.short && name === undefined && (process.env.POSTGRES_URL ?? "") === "") {
+    process.stdout.write("\nThe pages stay as they are: all of their rows need a PostgreSQL, named in POSTGRES_URL\n")
+  } else if (!form.short && name === undefined) {
     const folder = new URL("../../results/", import.meta.url)
     Fs.mkdirSync(folder, { recursive: true })
     const json = { machine, date: new Date().toISOString(), groups: results }
