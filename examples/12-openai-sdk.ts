@@ -19,9 +19,8 @@ const program = Effect.gen(function*() {
   const openai = new OpenAI({
     baseURL: environment.providers[0]!.href,
     fetch: yield* Fetch.toFetch(yield* HttpClient.HttpClient),
-    // The SDK insists on a key. It is not sent: the signing client refuses what has an Authorization already.
-    apiKey: "none",
-    defaultHeaders: { Authorization: null }
+    // The SDK insists on a key. This one is not sent.
+    apiKey: Fetch.placeholderKey
   })
   yield* Console.log(yield* Effect.tryPromise(() => ask(openai, "Who am I?")))
 })

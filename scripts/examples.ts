@@ -95,7 +95,10 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
   "agent-cli/main.ts --offline --workspace examples Which example shows a WebSocket?": [
     /^10-websocket\.ts: A WebSocket whose handshake is signed: .*$/m
   ],
-  "28-transport.ts": [/^POST .*\/task\/register\n[^]*\nGET .*\/models\n200$/m]
+  "28-transport.ts": [/^POST .*\/task\/register\n[^]*\nGET .*\/models\n200$/m],
+  "29-stream-of-events.ts": [
+    /code":"task_expired"[^]*task\/register -> 200\n[^]*"type":"response\.completed","text":"Hello, agent-demo"\}$/m
+  ]
 }
 
 /** A database for the examples that want one, where this machine has PostgreSQL. */

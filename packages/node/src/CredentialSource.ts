@@ -5,6 +5,7 @@
  */
 import type * as AgentIdentity from "@agent-identity/core/AgentIdentity"
 import * as AgentKey from "@agent-identity/core/AgentKey"
+import * as Text from "@agent-identity/core/protocol/text"
 import { toEffect } from "@agent-identity/core/run/either"
 import { TaskId } from "@agent-identity/core/TaskId"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -26,6 +27,7 @@ import * as AuthFile from "./AuthFile.ts"
  *
  * - `NotFound`: there is none
  * - `PersonalAccessToken`: a token `at-…`, which is no agent identity
+ * - `ApiKey`: a key `sk-…`, which is none either
  * - `Unreadable`: the file
  * - `Invalid`: what is in the file or the variable cannot be understood, or another variable contradicts it
  *
@@ -35,7 +37,7 @@ import * as AuthFile from "./AuthFile.ts"
 export class CredentialSourceError extends Schema.TaggedError<CredentialSourceError>(
   "@agent-identity/node/CredentialSourceError"
 )("CredentialSourceError", {
-  reason: Schema.Literal("NotFound", "PersonalAccessToken", "Unreadable", "Invalid"),
+  reason: Schema.Literal("NotFound", "PersonalAccessToken", "ApiKey", "Unreadable", "Invalid"),
   source: Schema.String,
   detail: Schema.String
 }) {
@@ -115,6 +117,8 @@ const keyFileVariable = "CODEX_AGENT_IDENTITY_KEY_FILE"
 
 const fromKeyVariables = Effect.gen(function*() {
   const agentRuntimeId = yield* variable(runtimeIdVariable)
+  const around = Text.aroundToken(agentRuntimeId ?? "")
+  if (around !== undefined) return yield* invalid(runtimeIdVariable, around)
   const text = yield* secretVariable(privateKeyVariable)
   const file = yield* variable(keyFileVariable)
   if (agentRuntimeId === undefined) {
@@ -198,7 +202,13 @@ export const fromAuthFile = (
       Effect.flatMap((bytes) =>
         Effect.mapError(
           Effect.flatMap(Effect.try(() => utf8.decode(bytes)), decodeAuthFile),
-          () => fail("Invalid", "it is no JSON object with a text as `auth_mode`")
+          () =>
+            fail(
+              "Invalid",
+              Text.isUtf16(bytes)
+                ? "it is written in UTF-16; save it as UTF-8"
+                : "it is no JSON object with a text as `auth_mode`"
+            )
         )
       ),
       // The reference empties the file and then writes it: a moment later it may be whole.
@@ -236,15 +246,22 @@ const wrongMembers = (issue: ParseResult.ParseIssue): ReadonlyArray<string> =>
     ? Array.ensure(issue.issues).flatMap((part) => part._tag === "Pointer" ? Array.ensure(part.path).map(String) : [])
     : ["no object"]
 
-/** Personal access tokens come in the same variable. */
-const fromToken = (source: string, token: string): Effect.Effect<Credential, CredentialSourceError> =>
-  token.startsWith("at-")
-    ? new CredentialSourceError({
-      reason: "PersonalAccessToken",
-      source,
-      detail: "it is a personal access token (`at-…`), which is no agent identity; give an agent identity JWT"
-    })
+/** Other kinds of tokens get into the same variable. */
+const fromToken = (source: string, token: string): Effect.Effect<Credential, CredentialSourceError> => {
+  const fail = (reason: CredentialSourceError["reason"], detail: string) =>
+    new CredentialSourceError({ reason, source, detail })
+  const around = Text.aroundToken(token)
+  if (around !== undefined) return fail("Invalid", around)
+  if (token.startsWith("at-")) {
+    return fail(
+      "PersonalAccessToken",
+      "it is a personal access token (`at-…`), which is no agent identity; give an agent identity JWT"
+    )
+  }
+  return token.startsWith("sk-")
+    ? fail("ApiKey", "it is an API key (`sk-…`), which is no agent identity; give an agent identity JWT")
     : Effect.succeed({ _tag: "Token", token: Redacted.make(token) })
+}
 
 /** Strict: a broken id would be another one. */
 const utf8 = new TextDecoder("utf-8", { fatal: true })

@@ -141,7 +141,7 @@ export const layerProcess = (options: Options): Layer.Layer<ProcessServices, Pro
   )
 
 const layerBase = (options: Environment.Options & ClientOptions, isOwnKey = false) =>
-  Layer.merge(layerUrls(options, isOwnKey), options.transport ?? NodeTransport.layer)
+  Layer.merge(layerUrls(options, isOwnKey), options.transport ?? NodeTransport.layerWith(options))
 
 const layerIdentity = (
   options: Options
@@ -245,12 +245,13 @@ const layerUrls = (
     })
   )
 
-/** The variable of each option that is a base. */
+/** The variable of each option that can be refused. */
 const variables = {
   chatGptBase: "CODEX_CHATGPT_BASE_URL",
   authApi: "CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL",
   jwksBase: "CODEX_AGENT_IDENTITY_JWKS_BASE_URL",
-  providers: "CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL"
+  providers: "CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL",
+  privateNetworkHttp: "CODEX_AGENT_IDENTITY_PRIVATE_NETWORK_HTTP"
 }
 
 /** Errors name the variable that the user has set, in place of the option that it is read into. */
@@ -277,6 +278,7 @@ const namingVariable = <E>(error: E): E | Environment.UrlDerivationError | Jwks.
  * | `CODEX_AGENT_IDENTITY_JWKS_BASE_URL` | the base of another token issuer |
  * | `CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL` | another provider base; several are separated by commas |
  * | `CODEX_AGENT_IDENTITY_JWKS_JSON` | the key set itself |
+ * | `CODEX_AGENT_IDENTITY_PRIVATE_NETWORK_HTTP` | hosts whose bases may be `http:`, such as `authapi:8787` in a Docker network; several are separated by commas |
  *
  * A base that is named may be `http:` on a loopback address. Name the AuthAPI and the providers of a backend of your own,
  * and the issuer where it has tokens. With one of the two the other is ChatGPT's, and assertions for the one backend go
@@ -294,14 +296,16 @@ export const layerProcessConfig: Layer.Layer<ProcessServices, ProcessError> = La
 const settings = Effect.gen(function*() {
   const text = (name: string) =>
     Effect.map(Config.option(Config.string(name)), (value) => Option.getOrUndefined(value)?.trim() || undefined)
-  const providers = yield* text(variables.providers)
+  const list = (name: string) =>
+    Effect.map(text(name), (value) => value?.split(",").map((item) => item.trim()).filter((item) => item !== ""))
   return {
     chatGptBase: yield* text(variables.chatGptBase),
     authApi: yield* text(variables.authApi),
     jwksBase: yield* text(variables.jwksBase),
-    providers: providers?.split(",").map((base) => base.trim()).filter((base) => base !== ""),
+    providers: yield* list(variables.providers),
     jwksJson: yield* text("CODEX_AGENT_IDENTITY_JWKS_JSON"),
-    loopbackHttp: true
+    loopbackHttp: true,
+    privateNetworkHttp: yield* list(variables.privateNetworkHttp)
   }
 })
 

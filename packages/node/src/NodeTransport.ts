@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+import type * as Environment from "@agent-identity/core/Environment"
+import * as BaseUrl from "@agent-identity/core/protocol/baseUrl"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Undici from "@effect/platform-node/Undici"
 import * as HttpClient from "@effect/platform/HttpClient"
@@ -62,20 +64,37 @@ const settings: Effect.Effect<Settings, TransportError> = Effect.mapError(
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<HttpClient.HttpClient, TransportError> = Layer.scoped(
-  HttpClient.HttpClient,
-  Effect.gen(function*() {
-    const closing = new AbortController()
-    const dispatcher = makeDispatcher(yield* settings, closing.signal)
-    yield* Effect.addFinalizer(() =>
-      Effect.promise(() => {
-        closing.abort()
-        return dispatcher.destroy()
-      })
-    )
-    return HttpClient.transformResponse(NodeHttpClient.makeUndici(dispatcher), Effect.map(decode))
-  })
-)
+export const layer: Layer.Layer<HttpClient.HttpClient, TransportError> = Layer.suspend(() => layerWith({}))
+
+/**
+ * Builds `layer` with hosts of `http:` that no proxy is used for, beside those of `NO_PROXY`: the ones that
+ * `Environment.Options` names for `http:`. An assertion would cross the proxy in clear text.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = (
+  options: Pick<Environment.Options, "privateNetworkHttp">
+): Layer.Layer<HttpClient.HttpClient, TransportError> =>
+  Layer.scoped(
+    HttpClient.HttpClient,
+    Effect.gen(function*() {
+      const closing = new AbortController()
+      const { proxies, secureContext } = yield* settings
+      const isDirect = (url: URL) => url.protocol === "http:" && BaseUrl.isListed(url, options)
+      const dispatcher = makeDispatcher({
+        secureContext,
+        proxies: (url) => isDirect(url) ? undefined : proxies(url)
+      }, closing.signal)
+      yield* Effect.addFinalizer(() =>
+        Effect.promise(() => {
+          closing.abort()
+          return dispatcher.destroy()
+        })
+      )
+      return HttpClient.transformResponse(NodeHttpClient.makeUndici(dispatcher), Effect.map(decode))
+    })
+  )
 
 const makeDispatcher = ({ proxies, secureContext }: Settings, signal: AbortSignal): Undici.Dispatcher =>
   new Undici.Agent({

@@ -73,6 +73,37 @@ describe("CredentialSource.fromConfig", () => {
       }))
   }
 
+  const pasted: ReadonlyArray<
+    readonly [what: string, value: string, reason: CredentialSource.CredentialSourceError["reason"], says: RegExp]
+  > = [
+    ["an API key", "sk-proj-secret", "ApiKey", /it is an API key \(`sk-…`\)/],
+    ["a token in quotes", "\"eyJ-secret\"", "Invalid", /it stands in quotes; remove them/],
+    ["a token in single quotes", " 'eyJ-secret' ", "Invalid", /it stands in quotes; remove them/],
+    [
+      "a token behind its scheme",
+      "Bearer eyJ-secret",
+      "Invalid",
+      /it begins with the word `Bearer`; give the token alone/
+    ],
+    ["a whole header", "authorization: bearer eyJ-secret", "Invalid", /it begins with the word `Bearer`/]
+  ]
+  for (const [what, value, reason, says] of pasted) {
+    scoped(
+      `says what it found in a variable or in the file, without showing it: ${what}`,
+      () =>
+        Effect.gen(function*() {
+          const CODEX_HOME = yield* home({ auth_mode: "agentIdentity", agent_identity: value })
+          const environments = [{ CODEX_ACCESS_TOKEN: value }, { CODEX_AGENT_IDENTITY: value }, {}]
+          for (const environment of environments) {
+            const error = yield* Effect.flip(read({ CODEX_HOME, ...environment }))
+            assert.strictEqual(error._tag === "CredentialSourceError" && error.reason, reason)
+            assert.match(error.message, says)
+            assert.notInclude(inspect(error, { depth: Infinity }), "secret")
+          }
+        })
+    )
+  }
+
   scoped("says where it looked when there is nothing", () =>
     Effect.gen(function*() {
       const CODEX_HOME = yield* home()
@@ -187,6 +218,7 @@ describe("CredentialSource.fromAuthFile", () => {
       "Invalid",
       "no JSON"
     ],
+    ["a file in UTF-16", Uint8Array.from(Buffer.from("\ufeff{}", "utf16le")), "Invalid", "UTF-16; save it as UTF-8"],
     ["a mode that is a number", { auth_mode: 7 }, "Invalid", "auth_mode"],
     ["text that is not JSON", "{secret", "Invalid", "no JSON"],
     ["an empty file", "", "Invalid", "no JSON"]
@@ -201,6 +233,12 @@ describe("CredentialSource.fromAuthFile", () => {
         assert.notInclude(inspect(error, { depth: Infinity, showHidden: true }), KEY.slice(20))
       }))
   }
+
+  scoped("reads a file that begins with a byte order mark", () =>
+    Effect.gen(function*() {
+      const text = JSON.stringify({ auth_mode: "agentIdentity", agent_identity: "jwt-in-file" })
+      assert.strictEqual(tokenOf(yield* readFile(`\ufeff${text}`)), "jwt-in-file")
+    }))
 
   scoped("waits for a file that is being written in place", () =>
     Effect.gen(function*() {
@@ -246,6 +284,12 @@ describe("CredentialSource.fromConfig, an agent with a key of its own", () => {
     [{ [PRIVATE_KEY]: KEY }, "Invalid", /from CODEX_AGENT_IDENTITY_RUNTIME_ID: it is not set, and a key is/],
     [{ [KEY_FILE]: "/key.pem" }, "Invalid", /from CODEX_AGENT_IDENTITY_RUNTIME_ID: it is not set, and a key is/],
     [{ [RUNTIME_ID]: "a" }, "Invalid", /from CODEX_AGENT_IDENTITY_PRIVATE_KEY: neither it nor .*KEY_FILE is set/],
+    [{ [RUNTIME_ID]: "\"a\"", [PRIVATE_KEY]: KEY }, "Invalid", /_RUNTIME_ID: it stands in quotes; remove them/],
+    [
+      { [RUNTIME_ID]: "a", [PRIVATE_KEY]: `"${KEY}"` },
+      "Invalid",
+      /_PRIVATE_KEY: .* stands in quotes\. Give it without/
+    ],
     [{ [RUNTIME_ID]: "a", [PRIVATE_KEY]: KEY, [KEY_FILE]: "/k" }, "Invalid", /_PRIVATE_KEY: .*_KEY_FILE is set too/],
     [
       { [RUNTIME_ID]: "a", [PRIVATE_KEY]: KEY, CODEX_ACCESS_TOKEN: "jwt" },

@@ -164,6 +164,11 @@ export interface Options {
   readonly bearerOnly?: ReadonlyArray<string> | undefined
   /** Allows `http:` for this machine's own addresses in the bases that are named; false by default. */
   readonly loopbackHttp?: boolean | undefined
+  /**
+   * Allows `http:` for these hosts in the bases that are named, such as `authapi:8787` in a Docker network; none by
+   * default. Without a port it is all ports of the host. Everybody in that network can read the assertions.
+   */
+  readonly privateNetworkHttp?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -198,9 +203,14 @@ export interface CustomOptions extends Omit<Options, "chatGptBase"> {
  */
 export const make = (options: Options): Either.Either<Environment, UrlDerivationError> =>
   Either.gen(function*() {
-    const rules = { loopbackHttp: options.loopbackHttp === true }
     const parse = (option: keyof Options, base: string) =>
-      Either.mapLeft(BaseUrl.parse(base, rules), (hint) => refusal("InvalidBase", option, base, hint))
+      Either.mapLeft(BaseUrl.parse(base, options), (hint) => refusal("InvalidBase", option, base, hint))
+    const noHost = options.privateNetworkHttp?.find((entry) => !BaseUrl.isHost(entry))
+    if (noHost !== undefined) {
+      return yield* Either.left(
+        refusal("InvalidBase", "privateNetworkHttp", noHost, "Give a host, such as `authapi:8787`.")
+      )
+    }
     if (options.providers?.length === 0) {
       return yield* Either.left(refusal("InvalidBase", "providers", "", "Name at least one provider base URL."))
     }
@@ -229,7 +239,7 @@ export const make = (options: Options): Either.Either<Environment, UrlDerivation
 const fromChatGptBase = (base: string) =>
   Either.gen(function*() {
     const url = yield* Either.mapLeft(
-      BaseUrl.parse(base, { loopbackHttp: false }),
+      BaseUrl.parse(base, {}),
       (hint) => refusal("InvalidBase", "chatGptBase", base, `${hint} ${acceptedBases}`)
     )
     const known = knownBases.find((row) => baseKey(new URL(row.base)) === baseKey(url))

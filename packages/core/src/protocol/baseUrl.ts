@@ -6,12 +6,22 @@ import * as Either from "effect/Either"
 import * as Text from "./text.ts"
 
 /**
- * Reads a base URL: https, without user information, query and fragment, and without segments that servers may read in
- * two ways. With `loopbackHttp` `http:` is taken for `localhost`, `127.0.0.0/8` and `[::1]`. Fails with what is wrong and
- * what to do.
+ * Where `http:` is allowed. Nowhere else, since everybody on the way could read an assertion.
  * @internal
  */
-export const parse = (base: string, rules: { readonly loopbackHttp: boolean }): Either.Either<URL, string> => {
+export interface HttpRules {
+  /** `localhost`, `127.0.0.0/8` and `[::1]`. */
+  readonly loopbackHttp?: boolean | undefined
+  /** Each with its port, or for all of its ports. */
+  readonly privateNetworkHttp?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * Reads a base URL: https, without user information, query and fragment, and without segments that servers may read in
+ * two ways. `http:` is taken where the rules allow it. Fails with what is wrong and what to do.
+ * @internal
+ */
+export const parse = (base: string, rules: HttpRules): Either.Either<URL, string> => {
   if (!/^https?:\/\/[^/]/i.test(base) || !URL.canParse(base)) return Either.left("Give an absolute https URL.")
   if (/^[^/]*\/\/[^/?#\\]*@/.test(base)) return Either.left("A base URL has no user name and no password.")
   if (/[?#]/.test(base)) return Either.left("A base URL has no query and no fragment.")
@@ -23,11 +33,32 @@ export const parse = (base: string, rules: { readonly loopbackHttp: boolean }): 
   if (!isPlain(readPath(trimSlashes(url.pathname))) || dotted.test(base)) {
     return Either.left("A base URL has no empty, dotted or escaped-slash segments.")
   }
-  if (url.protocol === "http:" && !(rules.loopbackHttp && isLoopback(url))) {
-    return Either.left("Give an https URL; http is for a loopback address, where `loopbackHttp` is set.")
+  if (url.protocol === "http:" && !(rules.loopbackHttp === true && isLoopback(url)) && !isListed(url, rules)) {
+    return Either.left(
+      "Give an https URL; http is for a loopback address, where `loopbackHttp` is set, and for hosts of a private " +
+        "network that `privateNetworkHttp` names."
+    )
   }
   return Either.right(url)
 }
+
+/**
+ * Whether the host of the URL, with its port, is one that the rules name.
+ * @internal
+ */
+export const isListed = (url: URL, { privateNetworkHttp = [] }: HttpRules): boolean =>
+  privateNetworkHttp.some((entry) => {
+    if (!isHost(entry)) return false
+    const { hostname, port } = new URL(`http://${entry}`)
+    return hostname === url.hostname && (port === url.port || !/:\d+$/.test(entry))
+  })
+
+/**
+ * Whether this is the name or the address of one host, with or without a port.
+ * @internal
+ */
+export const isHost = (entry: string): boolean =>
+  /^(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?$/i.test(entry) && URL.canParse(`http://${entry}`)
 
 /** Of the text: a parser has resolved them in the URL. */
 const dotted = /\/(?:\.|%2e){1,2}(?:\/|$)/i

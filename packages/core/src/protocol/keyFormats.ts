@@ -32,6 +32,7 @@ export const parse = (value: string | object): Parsed => {
   if (typeof value !== "object" || value === null) return refuse("Empty", `is not there. ${whatToGive}`)
   if (!(value instanceof Uint8Array)) return parseJwk(value)
   if (Pkcs8.isSequence(value)) return parseDer(value)
+  if (Text.isUtf16(value)) return refuse("OtherFormat", "is a text in UTF-16. Save the file as UTF-8.")
   const text = Text.fromUtf8(value)
   return text === undefined ? parseRaw(value.length) : parseText(text)
 }
@@ -50,6 +51,7 @@ const parseText = (given: string): Parsed => {
   if (text === "") return refuse("Empty", `is empty. ${whatToGive}`)
   if (text.length > maxLength) return refuse("OtherFormat", `is longer than any key. ${whatToGive}`)
   if (text.includes("-----BEGIN ")) return parsePem(text)
+  if (/^(["'`]).*\1$/s.test(text)) return refuse("OtherFormat", "stands in quotes. Give it without them.")
   if (text.startsWith("{")) return parseJwk(Text.parseJson(text))
   if (/^(?:ssh-|ecdsa-sha2-|sk-(?:ssh|ecdsa)-|---- BEGIN SSH2 PUBLIC KEY)/.test(text)) return refuseKind("PublicKey")
   if (text.startsWith("PuTTY-User-Key-File")) return refuse("OtherFormat", `is in PuTTY's format. ${whatToGive}`)

@@ -32,6 +32,18 @@ export const fromUtf8 = (bytes: Uint8Array): string | undefined => {
   }
 }
 
+/** Windows writes texts so. @internal */
+export const isUtf16 = ([first, second]: Uint8Array): boolean =>
+  (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)
+
+/** What people paste together with a token, and what to do; undefined where there is nothing. @internal */
+export const aroundToken = (token: string): string | undefined =>
+  /^(["'`]).*\1$/s.test(token)
+    ? "it stands in quotes; remove them"
+    : /^(?:authorization\s*:\s*)?bearer\s/i.test(token)
+    ? "it begins with the word `Bearer`; give the token alone"
+    : undefined
+
 /** Of what others wrote: a byte order mark in front is skipped. Undefined for bytes that are not JSON. @internal */
 export const readJson = (bytes: Uint8Array): unknown => parseJson((fromUtf8(bytes) ?? "").replace(/^\uFEFF/, ""))
 

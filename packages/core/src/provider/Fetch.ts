@@ -21,6 +21,15 @@ import * as Http from "../run/http.ts"
 import { statusTexts } from "./statusTexts.ts"
 
 /**
+ * Stands for the API key that an SDK insists on. `toFetch` removes each header that holds it, alone or behind `Bearer`,
+ * and the run's own `Authorization` takes its place.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const placeholderKey = "agent-identity-placeholder"
+
+/**
  * The function `fetch`, answered by this client. Over the signing client of a run it signs first-party requests.
  *
  * Redirects are followed here, by the rules of the Fetch standard, and the client decides anew at every hop: no header of
@@ -163,6 +172,9 @@ const follow = <E, R>(
   Effect.gen(function*() {
     const headers = new Headers(request.headers)
     for (const name of forbiddenNames) headers.delete(name)
+    for (const [name, value] of [...headers]) {
+      if (value.replace(/^bearer /i, "") === placeholderKey) headers.delete(name)
+    }
     let { method } = request
     let body = given
     let url = new URL(request.url)

@@ -5,11 +5,12 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import type * as Environment from "../protocol/Environment.ts"
 import * as Party from "../protocol/Party.ts"
+import * as Text from "../protocol/text.ts"
 import type * as RunAuth from "../run/RunAuth.ts"
 
 /**
@@ -108,12 +109,20 @@ export const credential = (
   })
   switch (resolution.source) {
     case "environmentKey":
-      return Effect.map(
-        Config.redacted(Config.nonEmptyString(provider.environmentKey)),
-        (token) => Effect.succeed(bearer(token))
+      return Effect.flatMap(Config.redacted(Config.nonEmptyString(provider.environmentKey)), (token) => {
+        const around = Text.aroundToken(Redacted.value(token))
+        return around === undefined
+          ? Effect.succeed(Effect.succeed(bearer(token)))
+          : Effect.fail(ConfigError.InvalidData([provider.environmentKey!], around))
+      })
+    case "bearerToken": {
+      const around = Text.aroundToken(Redacted.value(provider.bearerToken!))
+      return Effect.succeed(
+        around === undefined
+          ? Effect.succeed(bearer(provider.bearerToken!))
+          : Effect.fail({ detail: `the bearer token of provider ${name} cannot be sent: ${around}` })
       )
-    case "bearerToken":
-      return Effect.succeed(Effect.succeed(bearer(provider.bearerToken!)))
+    }
     case "authCommand":
       return Effect.succeed(Effect.mapBoth(provider.authCommand!, {
         onFailure: (error) => ({ detail: `the auth command of provider ${name} gave no token: ${error.message}` }),

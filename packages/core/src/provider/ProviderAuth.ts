@@ -443,7 +443,8 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
           "AuthorizationPresent",
           /^AgentAssertion /i.test(target.request.headers.authorization!)
             ? "another run around this one has signed the request. Build this run over the plain HttpClient."
-            : "the request already has an Authorization header. Remove it, or use a client that does not sign."
+            : "the request already has an Authorization header. Leave it out; give `Fetch.placeholderKey` to an SDK that " +
+              "insists on an API key."
         )
       }
       if (credential._tag === "Bearer" && !/^[\x21-\x7e]+$/.test(Redacted.value(credential.token))) {

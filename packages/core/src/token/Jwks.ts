@@ -225,6 +225,8 @@ export interface DiscoveryOptions {
   readonly allowedJwksUris?: ReadonlyArray<string> | undefined
   /** Allows `http:` for this machine's own addresses. */
   readonly loopbackHttp?: boolean | undefined
+  /** Allows `http:` for these hosts, such as `issuer:8787` in a Docker network. */
+  readonly privateNetworkHttp?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -240,10 +242,9 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
     Jwks,
     Effect.gen(function*() {
       const client = yield* Effect.flatMap(HttpClient.HttpClient, Caller.client)
-      const rules = { loopbackHttp: options.loopbackHttp === true }
       const invalid = (detail: string) => new JwksError({ reason: "InvalidDiscovery", source: options.issuer, detail })
       const issuer = yield* Effect.mapError(
-        toEffect(BaseUrl.parse(options.issuer, rules)),
+        toEffect(BaseUrl.parse(options.issuer, options)),
         // A refused issuer may hold a password, which is not shown.
         (hint) => new JwksError({ reason: "InvalidDiscovery", source: BaseUrl.shown(options.issuer), detail: hint })
       )
@@ -256,7 +257,7 @@ export const layerDiscovery = (options: DiscoveryOptions): Layer.Layer<Jwks, Jwk
         )
         if (found.issuer !== options.issuer) return yield* invalid(`${document} is of another issuer`)
         const url = yield* Effect.mapError(
-          toEffect(BaseUrl.parse(found.jwks_uri, rules)),
+          toEffect(BaseUrl.parse(found.jwks_uri, options)),
           () => invalid(`the jwks_uri in ${document} is no https URL without a query`)
         )
         if (url.origin !== issuer.origin && options.allowedJwksUris?.includes(found.jwks_uri) !== true) {

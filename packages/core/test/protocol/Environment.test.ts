@@ -251,6 +251,53 @@ describe("a backend of your own", () => {
     }
   })
 
+  it("takes http for the hosts that privateNetworkHttp names, with their port or with all of them", () => {
+    const http = (base: string, ...privateNetworkHttp: ReadonlyArray<string>) =>
+      places(base).map((options) => Either.isRight(custom({ ...options, privateNetworkHttp })))
+    for (
+      const [base, host] of [
+        ["http://authapi:8787/v1", "authapi:8787"],
+        ["http://authapi:8787/v1", "authapi"],
+        ["http://AUTHAPI:8787/v1", "AuthAPI:8787"],
+        ["http://my_app.internal", "my_app.internal"],
+        ["http://authapi/v1", "authapi:80"],
+        ["http://10.0.0.1:8080", "10.0.0.1"],
+        ["http://[fd00::1]:8080", "[fd00:0::1]:8080"]
+      ] as const
+    ) assert.deepStrictEqual(http(base, "other", host), [true, true, true], `${base} by ${host}`)
+    for (
+      const [base, host] of [
+        ["http://authapi:8787", "authapi:8788"],
+        ["http://authapi:8787", "authapi:80"],
+        ["http://authapi:8787", "api"],
+        ["http://authapi.example", "authapi"],
+        ["http://authapi@other", "authapi"],
+        ["http://127.0.0.1:8787", "localhost:8787"]
+      ] as const
+    ) assert.deepStrictEqual(http(base, host), [false, false, false], `${base} by ${host}`)
+    assert.deepStrictEqual(http("http://authapi"), [false, false, false])
+  })
+
+  it("refuses as privateNetworkHttp what is no host", () => {
+    for (
+      const entry of [
+        "",
+        "*",
+        "*.internal",
+        "http://authapi",
+        "authapi/v1",
+        "u:p@authapi",
+        "a b",
+        "authapi:x",
+        "10.0.0.0/8"
+      ]
+    ) {
+      const error = refusal(custom({ privateNetworkHttp: ["authapi", entry] }))
+      assert.strictEqual(error.option, "privateNetworkHttp", entry)
+      assert.notInclude(error.message, "u:p")
+    }
+  })
+
   it("refuses in every place what is no base", () => {
     const bases = [
       "",

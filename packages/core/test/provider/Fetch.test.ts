@@ -372,6 +372,25 @@ for (const [name, transport] of transports) {
       ).pipe(Effect.provide(transport))
     })
 
+    it.scoped("signs in the place of a key that stands for none, in whatever header an SDK sends it", () =>
+      withFetch(echo, async (fetch, { origin, requests, url }) => {
+        const { placeholderKey } = Fetch
+        const headers: ReadonlyArray<HeadersInit> = [
+          { Authorization: `Bearer ${placeholderKey}` },
+          { authorization: `Bearer ${placeholderKey}` },
+          { AUTHORIZATION: placeholderKey },
+          [["Authorization", `bearer ${placeholderKey}`]],
+          new Headers({ authorization: `Bearer ${placeholderKey}`, "api-key": placeholderKey }),
+          { "x-api-key": placeholderKey }
+        ]
+        for (const given of headers) {
+          const { task } = await (await fetch(url, { headers: given })).json() as { task: string }
+          assert.strictEqual(task, "task-1")
+          await fetch(`${origin}/elsewhere`, { headers: given })
+        }
+        assert.notInclude(JSON.stringify(requests.map((request) => request.headers)), placeholderKey)
+      }).pipe(Effect.provide(transport)))
+
     it.scoped("rejects with a TypeError whose cause says why, without a secret", () =>
       withFetch(echo, async (fetch, { url }) => {
         const own = await rejection(fetch(url, { headers: { authorization: "Bearer own-secret" } }))

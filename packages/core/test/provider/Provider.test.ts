@@ -226,6 +226,28 @@ describe("ProviderAuth.authorizeProvider", () => {
       ))
     ))
 
+  it.effect("says of a key of its own what stands around it, without showing it", () =>
+    Effect.gen(function*() {
+      const { authorizeProvider } = yield* ProviderAuth.ProviderAuth
+      const client = HttpClient.make(() => Effect.die("unused"))
+      for (
+        const [key, says] of [
+          [`"${secret}"`, "it stands in quotes; remove them"],
+          [`Bearer ${secret}`, "it begins with the word `Bearer`; give the token alone"]
+        ] as const
+      ) {
+        const error = yield* Effect.flip(authorizeProvider(client, { ...own, environmentKey: "OWN_KEY" })).pipe(
+          Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["OWN_KEY", key]])))
+        )
+        assert.include(String(error), "OWN_KEY")
+        assert.include(String(error), says)
+        const given = yield* Effect.flip(send({ ...own, bearerToken: Redacted.make(key) }))
+        assert.propertyVal(given, "reason", "NoCredential")
+        assert.include(String(given), says)
+        assert.notInclude(inspect([error, given], { depth: 9 }), secret)
+      }
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
   it.effect("fails the request, and sends nothing, where the auth command gives no token", () =>
     Effect.gen(function*() {
       const failing = { ...own, authCommand: Effect.fail(new Error("the vault is sealed")) }

@@ -218,7 +218,8 @@ describe("ProviderAuth.authorize", () => {
       assert.strictEqual(
         error.message,
         "GET https://provider.test/backend-api/codex/models was not sent: " +
-          "the request already has an Authorization header. Remove it, or use a client that does not sign."
+          "the request already has an Authorization header. Leave it out; give `Fetch.placeholderKey` to an SDK that " +
+          "insists on an API key."
       )
       assert.deepStrictEqual(sent, [])
       const elsewhere = yield* execute(HttpClientRequest.get("https://elsewhere.test/").pipe(own))
