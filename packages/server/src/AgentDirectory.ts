@@ -72,6 +72,8 @@ export interface Service {
   readonly issueTask: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Task, AgentDirectoryError>
   /** Expired tasks are found for another lifetime, so that a client can be told what happened to its task. */
   readonly findTask: (taskId: TaskId) => Effect.Effect<Option.Option<Task>, AgentDirectoryError>
+  /** Succeeds where the directory can be asked: for `NodeServer`'s `ready`. */
+  readonly check: Effect.Effect<void, AgentDirectoryError>
 }
 
 /**
@@ -126,7 +128,8 @@ export const makeMemory = (options?: { readonly taskLifetime?: Duration.Duration
         tasks.set(task.taskId, task)
         return task
       }),
-    findTask: (taskId) => Effect.sync(() => Option.fromNullable(tasks.get(taskId)))
+    findTask: (taskId) => Effect.sync(() => Option.fromNullable(tasks.get(taskId))),
+    check: Effect.void
   }
 }
 

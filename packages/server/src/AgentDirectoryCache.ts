@@ -77,6 +77,7 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
   return {
     findAgent: remembering(agents, directory.findAgent),
     findTask: remembering(tasks, directory.findTask),
+    check: directory.check,
     issueTask: directory.issueTask,
     putAgent: (agent) => changing(agent.agentRuntimeId, directory.putAgent(agent)),
     removeAgent: (agentRuntimeId) => changing(agentRuntimeId, directory.removeAgent(agentRuntimeId))

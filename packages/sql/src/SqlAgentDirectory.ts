@@ -75,6 +75,8 @@ export const make = (options: Options = {}): Effect.Effect<AgentDirectory.Servic
       )
 
     return {
+      check: Effect.asVoid(answer(sql`SELECT 1 FROM agent_identity_agents, agent_identity_tasks LIMIT 0`)),
+
       putAgent: (agent) =>
         answer(sql`
           INSERT INTO agent_identity_agents (agent_runtime_id, public_key, owner)

@@ -2,7 +2,7 @@
 import * as Jwks from "@agent-identity/core/Jwks"
 import * as NodeSigning from "@agent-identity/node/NodeSigning"
 import * as AgentAssertionVerifier from "@agent-identity/server/AgentAssertionVerifier"
-import type * as AgentDirectory from "@agent-identity/server/AgentDirectory"
+import * as AgentDirectory from "@agent-identity/server/AgentDirectory"
 import * as AgentDirectoryCache from "@agent-identity/server/AgentDirectoryCache"
 import * as AgentIdentityIssuer from "@agent-identity/server/AgentIdentityIssuer"
 import * as AuthApi from "@agent-identity/server/AuthApi"
@@ -10,18 +10,17 @@ import * as AuthApiDocs from "@agent-identity/server/AuthApiDocs"
 import * as AuthApiHandlers from "@agent-identity/server/AuthApiHandlers"
 import * as IssuerApi from "@agent-identity/server/IssuerApi"
 import * as IssuerApiHandlers from "@agent-identity/server/IssuerApiHandlers"
+import * as NodeServer from "@agent-identity/server/NodeServer"
 import * as RegistrationBearer from "@agent-identity/server/RegistrationBearer"
 import * as RegistrationLimits from "@agent-identity/server/RegistrationLimits"
 import * as ServerMiddleware from "@agent-identity/server/ServerMiddleware"
 import * as LibsqlFile from "@agent-identity/sql/LibsqlFile"
 import * as Postgres from "@agent-identity/sql/Postgres"
 import * as SqlAgentDirectory from "@agent-identity/sql/SqlAgentDirectory"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
-import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Path from "@effect/platform/Path"
 import * as Clock from "effect/Clock"
@@ -33,8 +32,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
-import { createServer } from "node:http"
-import type { Socket } from "node:net"
+import { type AddressInfo, createServer } from "node:net"
 import * as ResponsesHandlers from "../ResponsesHandlers.ts"
 import * as Admin from "./admin.ts"
 import { CommandError, type ServeOptions } from "./options.ts"
@@ -43,18 +41,17 @@ import * as State from "./state.ts"
 /** Once it is built it answers on a loopback port. */
 export const layer = (options: ServeOptions, print: (text: string) => Effect.Effect<void>) =>
   Layer.unwrapScoped(Effect.gen(function*() {
-    const origin = yield* HttpServer.addressFormattedWith(Effect.succeed)
-    const port = Number(new URL(origin).port)
+    const port = options.port === 0 ? yield* freePort : options.port
     const folder = yield* State.makeFolder(port)
     const token = randomBytes(32).toString("base64url")
-    yield* State.keepAdminToken(port, token)
     const data = options.data ?? (yield* Path.Path).join(folder, "directory.db")
     const outside = yield* readOutsideIssuer(options.jwks)
 
-    const Directory: Layer.Layer<AgentDirectory.AgentDirectory, { readonly message: string }> =
+    const Database: Layer.Layer<AgentDirectory.AgentDirectory, { readonly message: string }> =
       options.databaseUrl === undefined
         ? Layer.provide(SqlAgentDirectory.layer, LibsqlFile.layer({ file: data }))
         : Layer.provide(SqlAgentDirectory.layer, Postgres.layer({ url: Redacted.make(options.databaseUrl) }))
+    const Directory = Layer.provide(AgentDirectoryCache.layer, Database)
     const Bearer = options.bearer === undefined
       ? RegistrationBearer.layerNone
       : RegistrationBearer.layerTokens({ "--bearer": Redacted.make(options.bearer) })
@@ -71,40 +68,28 @@ export const layer = (options: ServeOptions, print: (text: string) => Effect.Eff
       ServerMiddleware.layerErrors,
       Admin.layer({ port, token, jwks: outside.jwks })
     )
-    return HttpLayerRouter.serve(Routes, {
-      disableLogger: true,
-      disableListenLog: true,
+    return NodeServer.layer(Routes, {
+      port,
+      ready: Effect.flatMap(AgentDirectory.AgentDirectory, ({ check }) => check),
       routerConfig: AuthApi.routerConfig,
       middleware: makeMiddleware(print)
     }).pipe(
-      Layer.provide(Layer.provide(AgentDirectoryCache.layer, Directory)),
+      Layer.provide(Directory),
       Layer.provide([Issuer, NodeSigning.layer]),
-      Layer.tap(() => print(announcement(origin, options, data)))
+      // Not before it listens: the token on the port may be another server's.
+      (server) => Layer.provideMerge(Layer.scopedDiscard(State.keepAdminToken(port, token)), server),
+      Layer.tap(() => print(announcement(`http://127.0.0.1:${port}`, options, data)))
     )
-  })).pipe(
-    Layer.provide(
-      NodeHttpServer.layer(makeServer, { port: options.port, host: "127.0.0.1" })
-    )
-  )
+  }))
 
-/**
- * Node waits at the end for every connection, and watches no time-outs any more: a client that stops in the middle of a
- * request would keep the server for ever. What is not answered two seconds after the end is cut off.
- */
-const makeServer = () => {
-  const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 })
-  const sockets = new Set<Socket>()
-  server.on("connection", (socket) => {
-    sockets.add(socket)
-    socket.once("close", () => sockets.delete(socket))
+/** The folder of the port is needed before it listens. */
+const freePort = Effect.async<number, CommandError>((resume) => {
+  const server = createServer().once("error", (error) => resume(new CommandError({ message: error.message })))
+  server.listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
   })
-  const close = server.close.bind(server)
-  server.close = (done) => {
-    setTimeout(() => sockets.forEach((socket) => socket.destroy()), 2000).unref()
-    return close(done)
-  }
-  return server
-}
+})
 
 /** A line for each request. */
 const makeMiddleware = (print: (text: string) => Effect.Effect<void>) => {
