@@ -1,16 +1,23 @@
 /** A table of providers: which gets the run's identity, which a token of its own, and which gets nothing. */
 import { AgentIdentity, Provider, ProviderAuth, Run, UrlDerivation } from "@agent-identity/core"
 import { AuthCommand, NodeAgentIdentity } from "@agent-identity/node"
-import { HttpClient, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
-import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import * as NodeServer from "@agent-identity/server/NodeServer"
+import { HttpClient, HttpLayerRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
+import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Option, Redacted } from "effect"
-import { createServer } from "node:http"
 
 /** Stands in for all providers but the first: answers with the scheme of the Authorization that it was sent. */
-const Gateway = HttpServer.serve(Effect.map(
-  HttpServerRequest.HttpServerRequest,
-  ({ headers }) => HttpServerResponse.text(headers.authorization?.split(" ")[0] ?? "nothing")
-)).pipe(Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })))
+const Gateway = NodeServer.layer(
+  HttpLayerRouter.add(
+    "*",
+    "/*",
+    Effect.map(
+      HttpServerRequest.HttpServerRequest,
+      ({ headers }) => HttpServerResponse.text(headers.authorization?.split(" ")[0] ?? "nothing")
+    )
+  ),
+  { port: 0 }
+)
 
 const makeProviders = Effect.gen(function*() {
   const { environment } = yield* UrlDerivation.UrlDerivation

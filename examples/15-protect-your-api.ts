@@ -1,24 +1,19 @@
 /** Your own HttpApi, that only verified agents reach: three lines, marked here, and whoever called is at hand. */
 import { AgentIdentity, Run, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
-import {
-  AgentAssertionVerifier,
-  AgentAuthentication,
-  type AgentDirectory,
-  ServerMiddleware
-} from "@agent-identity/server"
+import { AgentAssertionVerifier, AgentAuthentication, ServerMiddleware } from "@agent-identity/server"
+import * as NodeServer from "@agent-identity/server/NodeServer"
 import {
   HttpApi,
   HttpApiBuilder,
   HttpApiEndpoint,
   HttpApiGroup,
   HttpClient,
-  HttpServer,
-  type HttpServerError
+  HttpLayerRouter,
+  HttpServer
 } from "@effect/platform"
-import { NodeHttpClient, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Schema } from "effect"
-import { createServer } from "node:http"
 import { Backend, makeAgent } from "./backend.ts"
 
 // ---- The server. ----
@@ -39,14 +34,16 @@ const Notes = HttpApiBuilder.group(
     )
 )
 
-const Server: Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError, AgentDirectory.AgentDirectory> =
-  HttpApiBuilder.serve(ServerMiddleware.guardUpgrade).pipe(
-    Layer.provide(Layer.provide(HttpApiBuilder.api(NotesApi), Notes)),
-    Layer.provide(AgentAuthentication.layer), // 2
-    Layer.provide(AgentAssertionVerifier.layer), // 3
-    Layer.provide(NodeSigning.layer),
-    Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
-  )
+const Routes = Layer.merge(
+  Layer.provide(HttpLayerRouter.addHttpApi(NotesApi), Notes),
+  ServerMiddleware.layerErrors
+)
+
+const Server = NodeServer.layer(Routes, { port: 0 }).pipe(
+  Layer.provide(AgentAuthentication.layer), // 2
+  Layer.provide(AgentAssertionVerifier.layer), // 3
+  Layer.provide(NodeSigning.layer)
+)
 
 // ---- An agent that asks it, and somebody who is none. ----
 

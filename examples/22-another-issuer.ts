@@ -5,30 +5,26 @@
 import { AccountId, AgentIdentity, AgentIdentityJwt, AgentKey, AgentRuntimeId, Jwks } from "@agent-identity/core"
 import { NodeAgentIdentity, NodeSigning } from "@agent-identity/node"
 import { AgentIdentityIssuer, IssuerApi, IssuerApiHandlers } from "@agent-identity/server"
-import { FileSystem, HttpLayerRouter, HttpServer } from "@effect/platform"
-import { NodeContext, NodeHttpClient, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import * as NodeServer from "@agent-identity/server/NodeServer"
+import { FileSystem, HttpLayerRouter } from "@effect/platform"
+import { NodeContext, NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer } from "effect"
-import { createServer } from "node:http"
 
 // ---- The issuer: it serves its keys, and the document that says where they are. ----
 
 const audience = "agents.example"
 
-const Issuer = HttpLayerRouter.serve(
-  Layer.provide(HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi), IssuerApiHandlers.layer),
-  { disableLogger: true, disableListenLog: true }
-).pipe(
-  Layer.provideMerge(
-    Layer.unwrapEffect(HttpServer.addressFormattedWith((origin) =>
-      Effect.succeed(AgentIdentityIssuer.layerWith({
-        issuer: `${origin}/codex-backend/agent-identity`,
-        audience,
-        tokenLifetime: "15 minutes"
-      }))
-    ))
-  ),
-  Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
-)
+const Issuer = Layer.unwrapEffect(Effect.map(NodeServer.freePort, (port) =>
+  NodeServer.layer(
+    Layer.provide(HttpLayerRouter.addHttpApi(IssuerApi.IssuerApi), IssuerApiHandlers.layer),
+    { port }
+  ).pipe(
+    Layer.provideMerge(AgentIdentityIssuer.layerWith({
+      issuer: `http://127.0.0.1:${port}/codex-backend/agent-identity`,
+      audience,
+      tokenLifetime: "15 minutes"
+    }))
+  )))
 
 // ---- Those who take its tokens. ----
 

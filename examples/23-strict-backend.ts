@@ -24,11 +24,11 @@ import {
   ServerMiddleware
 } from "@agent-identity/server"
 import * as AuthApiDocs from "@agent-identity/server/AuthApiDocs"
+import * as NodeServer from "@agent-identity/server/NodeServer"
 import { RateLimiter } from "@effect/experimental"
 import { HttpClient, HttpClientRequest, HttpLayerRouter, HttpServer } from "@effect/platform"
-import { NodeHttpClient, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Redacted } from "effect"
-import { createServer } from "node:http"
 
 // ---- The backend. ----
 
@@ -46,22 +46,17 @@ const AuthApiRoutes = HttpLayerRouter.addHttpApi(AuthApi.AuthApi).pipe(
 
 const Verifier = AgentAssertionVerifier.layerWith({ payloadForm: "v2", repeats: "refuse", skew: "1 minute" })
 
-const Server = Layer.mergeAll(
+const Routes = Layer.mergeAll(
   AuthApiRoutes,
   AuthApiDocs.layer, // a page at /docs
   ResponsesHandlers.layerResponses({ maxBodyBytes: 64 * 1024 }),
   ResponsesHandlers.layerModels,
   ServerMiddleware.layerErrors
-).pipe(
-  (routes) =>
-    HttpLayerRouter.serve(routes, {
-      disableLogger: true,
-      disableListenLog: true,
-      routerConfig: AuthApi.routerConfig
-    }),
+)
+
+const Server = NodeServer.layer(Routes, { port: 0, routerConfig: AuthApi.routerConfig }).pipe(
   Layer.provide(Verifier),
   Layer.provideMerge(AgentDirectory.layerMemoryWith({ taskLifetime: "1 hour" })),
-  Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
   Layer.provideMerge(NodeSigning.layer)
 )
 

@@ -7,6 +7,7 @@ import { Run, UrlDerivation } from "@agent-identity/core"
 import { NodeSigning } from "@agent-identity/node"
 import {
   AgentAssertionVerifier,
+  AgentDirectory,
   AgentDirectoryCache,
   AuthApi,
   AuthApiHandlers,
@@ -14,12 +15,12 @@ import {
   RegistrationLimits,
   ServerMiddleware
 } from "@agent-identity/server"
+import * as NodeServer from "@agent-identity/server/NodeServer"
 import { Postgres, SqlAgentDirectory } from "@agent-identity/sql"
 import * as RegisteredAgent from "@agent-identity/testing/RegisteredAgent"
 import { HttpBody, HttpClient, HttpLayerRouter, HttpServer } from "@effect/platform"
-import { NodeHttpClient, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"
-import { createServer } from "node:http"
 
 // ---- The server. ----
 
@@ -37,14 +38,13 @@ const Routes = Layer.mergeAll(
   ServerMiddleware.layerErrors
 )
 
-const Server = HttpLayerRouter.serve(Routes, {
-  disableLogger: true,
-  disableListenLog: true,
+const Server = NodeServer.layer(Routes, {
+  port: 0,
+  ready: Effect.flatMap(AgentDirectory.AgentDirectory, ({ check }) => check),
   routerConfig: AuthApi.routerConfig
 }).pipe(
   Layer.provide(AgentAssertionVerifier.layer),
   Layer.provideMerge(Directory),
-  Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
   Layer.provideMerge(NodeSigning.layer)
 )
 

@@ -18,6 +18,7 @@ import {
   RegistrationLimits,
   ServerMiddleware
 } from "@agent-identity/server"
+import * as NodeServer from "@agent-identity/server/NodeServer"
 import {
   FileSystem,
   HttpApi,
@@ -29,9 +30,7 @@ import {
   HttpServer,
   HttpServerRequest
 } from "@effect/platform"
-import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Encoding, Layer, Redacted, Schema } from "effect"
-import { createServer } from "node:http"
 
 const Caller = Schema.Struct({ agent: Schema.String, task: Schema.String })
 
@@ -135,17 +134,11 @@ export const makeBackend = (print: (line: string) => Effect.Effect<void>, model:
     model
   ).pipe(
     Layer.provide(HttpLayerRouter.middleware(printRequests).layer),
-    (routes) =>
-      HttpLayerRouter.serve(routes, {
-        disableLogger: true,
-        disableListenLog: true,
-        routerConfig: AuthApi.routerConfig
-      }),
+    (routes) => NodeServer.layer(routes, { port: 0, routerConfig: AuthApi.routerConfig }),
     Layer.provide(AgentAuthentication.layer),
     Layer.provide(AgentAssertionVerifier.layer),
     Layer.provideMerge(Layer.merge(AgentDirectory.layerMemory, AgentIdentityIssuer.layer)),
-    Layer.provideMerge(Urls),
-    Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
+    (server) => Layer.provideMerge(Urls, server)
   )
 }
 

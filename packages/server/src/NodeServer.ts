@@ -58,12 +58,26 @@ export interface Options<E = never, R = never> {
 }
 
 /**
+ * Finds a port that is free on loopback now, for examples and tests whose routes have to know it before they listen.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const freePort: Effect.Effect<number> = Effect.async((resume) => {
+  const server = Net.createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as Net.AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+/**
  * Builds the routes, and listens once they are built. Beside them it answers `/healthz` while the process is alive, and
  * `/readyz`: 200 while `ready` succeeds, 503 where it fails and from the moment the layer's scope closes.
  *
  * Then every answer carries `Connection: close`; after `drainDelay` no connection is taken; what has begun is answered
  * within `drainTimeout`; connections that are left are closed; and only then the routes and what they need are let go.
- * Under `NodeRuntime.runMain` that is what SIGTERM does.
+ * Under `NodeRuntime.runMain` that is what SIGTERM does. Layers inside of `routes` are this server's own: provide what it
+ * shares with others, such as a directory, to the whole.
  *
  * @since 0.1.0
  * @category layers
@@ -85,7 +99,9 @@ export const layer = <A, E, R, E2 = never, R2 = never>(
     HttpServer.HttpServer,
     Effect.gen(function*() {
       const state: State = { isDraining: false, inFlight: new Set(), sockets: new Set() }
+      // Fresh: another server in this composition has a router of its own, and routes like `layerErrors` are constants.
       const app = yield* HttpLayerRouter.toHttpEffect(Layer.merge(routes, layerHealth(state, options))).pipe(
+        Effect.provideServiceEffect(Layer.CurrentMemoMap, Layer.makeMemoMap),
         Effect.provideService(HttpLayerRouter.RouterConfig, options.routerConfig ?? {})
       )
       const server = makeNode(state, options)

@@ -99,6 +99,21 @@ describe("at its start", () => {
     assert.deepStrictEqual([...new Set(answers)], ["ECONNREFUSED", 200])
   })
 
+  it("two of them in one composition have their own routes, also where these are one constant", async () => {
+    const Named = HttpLayerRouter.add("GET", "/named", HttpServerResponse.text("named"))
+    const server = (port: number) => NodeServer.layer(Named, { port })
+    const [first, second] = await Effect.runPromise(Effect.all([NodeServer.freePort, NodeServer.freePort]))
+    const Both = Layer.merge(server(first), server(second))
+    await Effect.runPromise(Effect.scoped(Effect.zipRight(
+      Layer.build(Both),
+      Effect.promise(async () => {
+        for (const port of [first, second]) {
+          assert.deepInclude(await get(port, "/named"), { status: 200, body: "named" })
+        }
+      })
+    )))
+  })
+
   it("a port that is taken is a ServeError", async () => {
     const { port } = await start()
     const Taken = NodeServer.layer(Layer.empty, { port })

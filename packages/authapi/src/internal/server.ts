@@ -32,7 +32,6 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
-import { type AddressInfo, createServer } from "node:net"
 import * as ResponsesHandlers from "../ResponsesHandlers.ts"
 import * as Admin from "./admin.ts"
 import { CommandError, type ServeOptions } from "./options.ts"
@@ -41,7 +40,8 @@ import * as State from "./state.ts"
 /** Once it is built it answers on a loopback port. */
 export const layer = (options: ServeOptions, print: (text: string) => Effect.Effect<void>) =>
   Layer.unwrapScoped(Effect.gen(function*() {
-    const port = options.port === 0 ? yield* freePort : options.port
+    // The folder is the port's, and is needed before the server listens.
+    const port = options.port === 0 ? yield* NodeServer.freePort : options.port
     const folder = yield* State.makeFolder(port)
     const token = randomBytes(32).toString("base64url")
     const data = options.data ?? (yield* Path.Path).join(folder, "directory.db")
@@ -81,15 +81,6 @@ export const layer = (options: ServeOptions, print: (text: string) => Effect.Eff
       Layer.tap(() => print(announcement(`http://127.0.0.1:${port}`, options, data)))
     )
   }))
-
-/** The folder of the port is needed before it listens. */
-const freePort = Effect.async<number, CommandError>((resume) => {
-  const server = createServer().once("error", (error) => resume(new CommandError({ message: error.message })))
-  server.listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
 
 /** A line for each request. */
 const makeMiddleware = (print: (text: string) => Effect.Effect<void>) => {
