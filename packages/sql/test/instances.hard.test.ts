@@ -11,7 +11,7 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { afterAll } from "vitest"
-import * as PostgresServer from "../../../packages/sql/test/postgres.ts"
+import * as PostgresServer from "./postgres.ts"
 
 const database = await PostgresServer.make().catch((error: Error) => console.warn(`Skipped: ${error.message}`))
 const state = Fs.mkdtempSync(Path.join(Os.tmpdir(), "instances-"))
