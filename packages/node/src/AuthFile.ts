@@ -22,7 +22,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Disk from "./internal/authFileDisk.ts"
 import * as Format from "./internal/authFileFormat.ts"
-import { type Lock, withLock } from "./internal/authFileLock.ts"
+import { type Lock, lockOf, withLock } from "./internal/authFileLock.ts"
 import { onDisk } from "./internal/onDisk.ts"
 
 /**
@@ -97,8 +97,8 @@ export const layerLogin = (options: {
  * Keeps the agent of the login in the file beside it. There is room for one; where another login's agent stands, it is
  * left alone (`Occupied`), and nobody else's login is read or written (`StaleAuth`).
  *
- * Any number of processes may use the file: it is locked for milliseconds by a directory beside it, `auth.json.lock`,
- * and replaced at once, with mode 0600. A file that is gone is never made again.
+ * Any number of processes may use the file: it is locked for milliseconds by a directory beside it,
+ * `auth.json.agent-identity-lock`, and replaced at once, with mode 0600. A file that is gone is never made again.
  *
  * @since 0.1.0
  * @category layers
@@ -117,10 +117,16 @@ const makeStore = (file: string): CredentialStore.Service => {
   const onWriteError = (error: NodeJS.ErrnoException) => {
     const code = error.code ?? ""
     if (code === "ENOENT") return gone()
-    if (code === "ELOCKED") return fail("Locked", `others hold the lock ${file}.lock all the time; try again later`)
     return diskFull.has(code)
       ? fail("DiskFull", `there is no space left (${code}); make some`)
       : fail("Unwritable", `it cannot be written (${code}); see that you may write it and its folder`)
+  }
+  const onLockError = (lock: string) => (error: NodeJS.ErrnoException) => {
+    const code = error.code ?? ""
+    if (code === "ELOCKED") return fail("Locked", `others hold the lock ${lock} all the time; try again later`)
+    return code === "ENOENT" || diskFull.has(code)
+      ? onWriteError(error)
+      : fail("Unwritable", `its lock ${lock} cannot be made (${code}); see that you may create files in that folder`)
   }
 
   /** The login in the file, which has to be of the binding, and the agent beside it. */
@@ -165,7 +171,7 @@ const makeStore = (file: string): CredentialStore.Service => {
           }
           return true
         })
-      const swapped = yield* withLock(target, onWriteError, swap)
+      const swapped = yield* withLock(target, onLockError(lockOf(target)), swap)
       if (swapped) yield* Effect.promise(() => Disk.syncFolder(target))
       return swapped
     })

@@ -417,9 +417,9 @@ describe("AuthFile.layerCredentialStore writes", () => {
   live("takes over a lock that is of the future, once it has seen it stand still", () =>
     Effect.gen(function*() {
       const path = yield* file()
-      Fs.mkdirSync(`${path}.lock`)
+      Fs.mkdirSync(`${path}.agent-identity-lock`)
       const tomorrow = Date.now() / 1000 + 86_400
-      Fs.utimesSync(`${path}.lock`, tomorrow, tomorrow)
+      Fs.utimesSync(`${path}.agent-identity-lock`, tomorrow, tomorrow)
       yield* put(path, registered)
       assert.deepStrictEqual(leftovers(path), [])
     }))

@@ -20,7 +20,7 @@ if (what === "read") {
   const result = await Effect.runPromise(Effect.either(store.get(BINDING)))
   say(Either.isLeft(result) ? result.left.reason : "read")
 } else if (what === "hold") {
-  const release = await lockfile.lock(file, { stale: 2000 })
+  const release = await lockfile.lock(file, { stale: 2000, lockfilePath: `${file}.agent-identity-lock` })
   say("held")
   await setTimeout(Number(times))
   say("released")
