@@ -4,6 +4,7 @@ import { AuthFile } from "@agent-identity/node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Either, Option, Redacted, Schema, type Scope } from "effect"
 import * as Fs from "node:fs"
+import * as FsPromises from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assertClean, shown } from "../../core/test/leaks.ts"
@@ -315,6 +316,24 @@ describe("AuthFile after a write in place that was broken off", () => {
         })
     )
   }
+
+  live("reads again where a write that it saw the half of is done by its second look", () =>
+    Effect.gen(function*() {
+      const [, before, after] = lengths[0]!
+      const at = before.indexOf("revision") + 20
+      const path = yield* file(after.slice(0, at) + before.slice(at))
+      const handle = yield* Effect.promise(() => FsPromises.open(path))
+      const prototype: { readFile: () => Promise<Buffer> } = Object.getPrototypeOf(handle)
+      yield* Effect.promise(() => handle.close())
+      const { readFile } = prototype
+      prototype.readFile = async function() {
+        prototype.readFile = readFile
+        const bytes = await readFile.call(this)
+        Fs.writeFileSync(path, after)
+        return bytes
+      }
+      assert.deepStrictEqual(yield* taskIn(path), ["task-2", 2])
+    }))
 
   const [, before, after] = lengths[1]!
   const later: Readonly<Record<string, string>> = {
