@@ -136,9 +136,9 @@ export const layerLogin = (options: {
  * left alone (`Occupied`), and nobody else's login is read or written (`StaleAuth`).
  *
  * Any number of processes may use the file: it is locked for milliseconds by a directory beside it,
- * `auth.json.agent-identity-lock`, and replaced at once, with mode 0600. A file that is mounted, or another user's, is
- * written in place. A process that is killed meanwhile loses nothing for other processes with the same folder. A file
- * that is gone is never made again.
+ * `auth.json.agent-identity-lock`, and replaced at once, with mode 0600. A file that is mounted, or that another user
+ * owns, is written in place; if the process is killed meanwhile, the next one with the same folder finishes the write. A
+ * file that is gone is never made again.
  *
  * @since 0.1.0
  * @category layers
@@ -247,7 +247,7 @@ const makeStore = (given: string): CredentialStore.Service => {
 }
 
 /**
- * Finishes a write in place that a killed process has begun: true where there was such.
+ * Finishes the write in place of a killed process, and says whether there was one.
  * @internal
  */
 export const mend = (file: string): Effect.Effect<boolean> =>

@@ -454,7 +454,7 @@ export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServic
     Layer.unwrapEffect(Effect.gen(function*() {
       const bases = yield* settings
       const source = CredentialSource.fromConfig.pipe(
-        // A login's file, of which a killed process has written the half.
+        // A killed process has written half of a login's file.
         Effect.retry({
           times: 1,
           while: (error) =>

@@ -14,6 +14,7 @@ beforeAll(async () => {
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 const isRoot = process.getuid?.() === 0
+if (!isRoot) console.log("not root: the test of another owner's file is skipped")
 const LIMIT = 110_000
 
 /** More than a page, so that others may see the one half of it before the other. */

@@ -370,6 +370,32 @@ describe("AuthFile after a write in place that was broken off", () => {
       }))
   }
 
+  live("waits for a file that the client has emptied, and takes what it writes", () =>
+    Effect.gen(function*() {
+      const path = yield* broken(before, after, "")
+      const text = JSON.stringify(login({}, { access_token: "later" }))
+      setTimeout(() => Fs.writeFileSync(path, text.slice(0, 300)), 20)
+      setTimeout(() => Fs.writeFileSync(path, text), 50)
+      const store = yield* storeOf(path)
+      const swap = store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(3)))
+      const [current, swapped] = yield* Effect.all([currentOf(path), swap], { concurrency: 2 })
+      assert.strictEqual(Redacted.value(current.accessToken), "later")
+      assert.isTrue(swapped)
+      assert.deepStrictEqual(readJson(path).tokens, JSON.parse(text).tokens)
+      assert.deepStrictEqual(leftovers(path), [])
+    }))
+
+  live("brings no file back after a logout", () =>
+    Effect.gen(function*() {
+      const path = yield* broken(before, after, after)
+      Fs.rmSync(path)
+      const store = yield* storeOf(path)
+      const swap = store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(3)))
+      assert.strictEqual((yield* Effect.flip(store.get(BINDING))).reason, "StaleAuth")
+      assert.strictEqual((yield* Effect.flip(swap)).reason, "StaleAuth")
+      assert.isFalse(Fs.existsSync(path))
+    }))
+
   it.scopedLive.skipIf(process.getuid?.() !== 0)("trusts nobody else's file", () =>
     Effect.gen(function*() {
       const path = yield* broken(before, after, after.slice(0, 900) + before.padEnd(after.length).slice(900))

@@ -9,6 +9,9 @@ const said = (what: string, allowed: boolean): boolean => {
   return allowed
 }
 
+/** Whether files can be given to another user. */
+export const canGive = said("files of another user (root)", process.getuid?.() === 0)
+
 export const canMount = said("mounts (unshare -rm)", works("-rm"))
 
 /** A launcher of an app that sees these mounts. `$0` is what follows it. */

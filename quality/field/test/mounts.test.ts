@@ -130,17 +130,20 @@ describe.skipIf(!Namespaces.canMount)("an auth.json that is mounted", () => {
   })
 })
 
-describe.skipIf(process.getuid?.() !== 0)("an auth.json of another user that our group may write", () => {
-  it("gets its agent where it stands, and stays that user's", async () => {
-    const home = Home.ofLogin()
-    Fs.chownSync(Home.fileIn(home), 65534, 0)
-    Fs.chmodSync(Home.fileIn(home), 0o660)
-    // In a user namespace that knows no such user, so that nothing can be given to it.
-    const app = App.start({ ...backend.environment, CODEX_HOME: home }, [], "app.mjs", ["unshare", "-r"])
-    const task = await opensIn(app)
-    assert.deepInclude(agentIn(home), { task_id: task })
-    const { gid, mode, uid } = Fs.statSync(Home.fileIn(home))
-    assert.deepStrictEqual({ gid, uid, mode: mode & 0o777 }, { gid: 0, uid: 65534, mode: 0o660 })
-    assert.deepStrictEqual(Home.besideIn(home), [])
-  })
-})
+describe.skipIf(!Namespaces.canGive || !Namespaces.canMount)(
+  "an auth.json of another user that our group may write",
+  () => {
+    it("gets its agent where it stands, and stays that user's", async () => {
+      const home = Home.ofLogin()
+      Fs.chownSync(Home.fileIn(home), 65534, 0)
+      Fs.chmodSync(Home.fileIn(home), 0o660)
+      // In a user namespace that knows no such user, so that nothing can be given to it.
+      const app = App.start({ ...backend.environment, CODEX_HOME: home }, [], "app.mjs", ["unshare", "-r"])
+      const task = await opensIn(app)
+      assert.deepInclude(agentIn(home), { task_id: task })
+      const { gid, mode, uid } = Fs.statSync(Home.fileIn(home))
+      assert.deepStrictEqual({ gid, uid, mode: mode & 0o777 }, { gid: 0, uid: 65534, mode: 0o660 })
+      assert.deepStrictEqual(Home.besideIn(home), [])
+    })
+  }
+)

@@ -1,4 +1,4 @@
-/** What stands beside a file for a moment: temporary files, private as the file itself, for there is a key in them. */
+/** Temporary files beside a file. They hold a key, so they are as private as the file. */
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as FsPromises from "node:fs/promises"

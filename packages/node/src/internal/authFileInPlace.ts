@@ -1,10 +1,10 @@
 /**
- * Writes a file where it stands, for one that no other can take the place of: it is mounted, or its owner is another user.
+ * Writes a file in place where it cannot be replaced: it is a mount, or another user owns it.
  *
- * What was there and what comes are kept beside it first, in a journal. A process that is killed in the middle leaves a
- * file each byte of which is of the one or of the other. Such a file is read as what was coming, and whoever holds the
- * lock next writes that again. Any other file is somebody's later work: the journal is of no use then, and is removed.
- * Whether the file is JSON does not tell: a mixture of two records of the same length may be JSON, with half a key in it.
+ * First a journal beside it keeps the text before and the text after. A process that is killed in the middle leaves a file
+ * in which each byte is from one of the two. Readers take such a file for the text after, and the next holder of the lock
+ * writes that. Any other content is somebody's later work, and the journal is removed. Whether the file parses does not
+ * decide this: a mixture of two records of the same length may parse, with half a key in it.
  */
 import * as Predicate from "effect/Predicate"
 import * as Fs from "node:fs"
@@ -22,8 +22,8 @@ export interface Journal {
 const journalOf = (file: string) => Beside.temporaryOf(file, "journal")
 
 /**
- * None where this user cannot read it. And none of a user who neither owns the file nor is this one: who may make files
- * in the folder need not be one who may write this file.
+ * Undefined where this user cannot read it, and where it is neither this user's nor of the file's owner: a user who may
+ * create files in the folder need not be allowed to write this file.
  *
  * @internal
  */
@@ -41,12 +41,12 @@ export const find = (file: string, owner: bigint): Journal | undefined => {
   }
 }
 
-/** Whether these bytes are what a write leaves that was broken off. Zeros are what a power cut leaves. @internal */
+/** Whether a write that was broken off has left these bytes. A power cut leaves zeros. @internal */
 export const isTorn = ({ after, before }: Journal, bytes: Buffer): boolean =>
   (bytes.length === before.length || bytes.length === after.length) && !bytes.equals(before) && !bytes.equals(after) &&
   bytes.every((byte, index) => byte === (before[index] ?? SPACE) || byte === (after[index] ?? SPACE) || byte === 0)
 
-/** Finishes what a killed process has begun: true where there was such. For the holder of the lock. @internal */
+/** Finishes the write of a killed process, and says whether there was one. For the holder of the lock. @internal */
 export const recover = async (file: string, lock: Lock): Promise<boolean> => {
   const journal = find(file, Fs.statSync(file, { bigint: true }).uid)
   if (journal === undefined || !isTorn(journal, Fs.readFileSync(file))) return false
@@ -62,8 +62,8 @@ export const recover = async (file: string, lock: Lock): Promise<boolean> => {
 }
 
 /**
- * `notNow` is asked directly before a change, and names what is in its way. `Detached`: the file is mounted here, and the
- * host has another by now, so that nobody else sees this one.
+ * `notNow` is called directly before a change, and returns what is in its way. `Detached`: the host has replaced the file
+ * since it was mounted, so nobody else sees this one.
  *
  * @internal
  */
@@ -128,8 +128,8 @@ const makePrivate = (fd: number): void => {
 }
 
 /**
- * Never emptied before: others would find nothing, and a full disk would leave nothing. The space is found before anything
- * is written over, and then it is one write. Around JSON, spaces mean nothing.
+ * The file is not emptied first: other readers would find nothing, and a full disk would leave nothing. A longer text first
+ * gets its space at the end, then one write puts it over all. JSON may end in spaces.
  */
 const put = (fd: number, length: number, text: Buffer): void => {
   writeAll(fd, spaces(text.length - length), length)
