@@ -9,7 +9,7 @@ import * as ChatGptLogin from "@agent-identity/login/ChatGptLogin"
 import * as CredentialStore from "@agent-identity/login/CredentialStore"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -20,13 +20,17 @@ import * as Schedule from "effect/Schedule"
 import * as FsPromises from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import * as Beside from "./internal/authFileBeside.ts"
 import * as Disk from "./internal/authFileDisk.ts"
 import * as Format from "./internal/authFileFormat.ts"
-import { type Lock, withLock } from "./internal/authFileLock.ts"
+import * as InPlace from "./internal/authFileInPlace.ts"
+import { type Lock, lockOf, withLock } from "./internal/authFileLock.ts"
 import { onDisk } from "./internal/onDisk.ts"
 
 /**
- * The path of `auth.json` in `CODEX_HOME`, in `~/.codex` by default. A variable that is blank is not there.
+ * The path of `auth.json` in `CODEX_HOME`, in `~/.codex` by default. Blank variables are treated as unset. Fails where
+ * there is neither `CODEX_HOME` nor a home folder, and where `CODEX_HOME` is relative to a working directory that has been
+ * deleted.
  *
  * @example
  * import { AuthFile } from "@agent-identity/node"
@@ -40,13 +44,44 @@ import { onDisk } from "./internal/onDisk.ts"
  * @since 0.1.0
  * @category constructors
  */
-export const defaultFile: Effect.Effect<string, ConfigError.ConfigError> = Effect.map(
+export const defaultFile: Effect.Effect<string, ConfigError.ConfigError> = Effect.flatMap(
   Config.option(Config.string("CODEX_HOME")),
-  (home) => {
-    const given = Option.getOrElse(home, () => "").trim()
-    return Path.resolve(given === "" ? Path.join(Os.homedir(), ".codex") : given, "auth.json")
+  (variable) => {
+    const given = Option.getOrElse(variable, () => "").trim()
+    const home = given === "" ? homeFolder() : given
+    if (home === undefined) {
+      return Effect.fail(ConfigError.MissingData(
+        ["CODEX_HOME"],
+        "neither CODEX_HOME nor HOME is set, and this user has no home folder; set CODEX_HOME to an absolute path"
+      ))
+    }
+    const file = absolute(Path.join(home, "auth.json"))
+    return file === undefined
+      ? Effect.fail(ConfigError.InvalidData(["CODEX_HOME"], `${home} is a ${noFolder}`))
+      : Effect.succeed(file)
   }
 )
+
+/** Of the environment, or else of the list of users, which need not know this one: Node throws then. */
+const homeFolder = (): string | undefined => {
+  try {
+    const home = Os.homedir().trim() || Os.userInfo().homedir
+    return Path.join(home, ".codex")
+  } catch {
+    return undefined
+  }
+}
+
+/** Undefined for a relative path where the working directory has been deleted: Node throws then. */
+const absolute = (path: string): string | undefined => {
+  try {
+    return Path.resolve(path)
+  } catch {
+    return undefined
+  }
+}
+
+const noFolder = "relative path, and the working directory of this process has been deleted; give an absolute path"
 
 /**
  * The ChatGPT login in the file, read anew each time. Never another kind of login, and where a workspace is given, none
@@ -72,9 +107,12 @@ export const layerLogin = (options: {
   /** The id of the only account whose login is taken. */
   readonly workspace?: string | undefined
 }): Layer.Layer<ChatGptLogin.ChatGptLogin> => {
-  const file = Path.resolve(options.file)
+  const file = absolute(options.file)
   const fail = (reason: ChatGptLogin.ChatGptLoginError["reason"], detail: string) =>
-    new ChatGptLogin.ChatGptLoginError({ reason, source: file, detail })
+    new ChatGptLogin.ChatGptLoginError({ reason, source: file ?? options.file, detail })
+  if (file === undefined) {
+    return Layer.succeed(ChatGptLogin.ChatGptLogin, { current: fail("Unreadable", `it is a ${noFolder}`) })
+  }
   const current = read(file).pipe(
     Effect.mapError((error) => {
       if (error._tag === "NotWhole") return fail("Invalid", notJson)
@@ -97,8 +135,10 @@ export const layerLogin = (options: {
  * Keeps the agent of the login in the file beside it. There is room for one; where another login's agent stands, it is
  * left alone (`Occupied`), and nobody else's login is read or written (`StaleAuth`).
  *
- * Any number of processes may use the file: it is locked for milliseconds by a directory beside it, `auth.json.lock`,
- * and replaced at once, with mode 0600. A file that is gone is never made again.
+ * Any number of processes may use the file: it is locked for milliseconds by a directory beside it,
+ * `auth.json.agent-identity-lock`, and replaced at once, with mode 0600. A file that is mounted, or that another user
+ * owns, is written in place; if the process is killed meanwhile, the next one with the same folder finishes the write. A
+ * file that is gone is never made again.
  *
  * @since 0.1.0
  * @category layers
@@ -106,21 +146,36 @@ export const layerLogin = (options: {
 export const layerCredentialStore = (options: {
   readonly file: string
 }): Layer.Layer<CredentialStore.CredentialStore> =>
-  Layer.succeed(CredentialStore.CredentialStore, makeStore(Path.resolve(options.file)))
+  Layer.succeed(CredentialStore.CredentialStore, makeStore(options.file))
 
-const makeStore = (file: string): CredentialStore.Service => {
+const makeStore = (given: string): CredentialStore.Service => {
+  const file = absolute(given)
   const fail = (reason: CredentialStore.CredentialStoreError["reason"], detail: string) =>
-    new CredentialStore.CredentialStoreError({ reason, store: file, detail })
+    new CredentialStore.CredentialStoreError({ reason, store: file ?? given, detail })
+  if (file === undefined) {
+    const error = fail("Unreadable", `it is a ${noFolder}`)
+    return { get: () => error, compareAndSwap: () => error }
+  }
   const gone = () => fail("StaleAuth", "there is no such file any more: nobody is logged in")
   const onReadError = (error: NodeJS.ErrnoException) =>
     error.code === "ENOENT" ? gone() : fail("Unreadable", unreadable(error))
   const onWriteError = (error: NodeJS.ErrnoException) => {
     const code = error.code ?? ""
     if (code === "ENOENT") return gone()
-    if (code === "ELOCKED") return fail("Locked", `others hold the lock ${file}.lock all the time; try again later`)
-    return diskFull.has(code)
-      ? fail("DiskFull", `there is no space left (${code}); make some`)
-      : fail("Unwritable", `it cannot be written (${code}); see that you may write it and its folder`)
+    if (diskFull.has(code)) return fail("DiskFull", `there is no space left (${code}); make some`)
+    return fail(
+      "Unwritable",
+      code === "EROFS"
+        ? "the file or its mount is read-only (EROFS); mount it so that it can be written"
+        : `it cannot be written (${code}); see that you may write it and its folder`
+    )
+  }
+  const onLockError = (lock: string) => (error: NodeJS.ErrnoException) => {
+    const code = error.code ?? ""
+    if (code === "ELOCKED") return fail("Locked", `others hold the lock ${lock} all the time; try again later`)
+    return code === "ENOENT" || diskFull.has(code)
+      ? onWriteError(error)
+      : fail("Unwritable", `its lock ${lock} cannot be made (${code}); see that you may create files in that folder`)
   }
 
   /** The login in the file, which has to be of the binding, and the agent beside it. */
@@ -150,10 +205,11 @@ const makeStore = (file: string): CredentialStore.Service => {
       const target = yield* onDisk(() => FsPromises.realpath(file), onReadError)
       const swap = (lock: Lock) =>
         Effect.gen(function*() {
-          if (lock.isOurs()) Disk.sweep(target)
+          yield* onDisk(() => InPlace.recover(target, lock), onWriteError)
           const before = yield* onDisk(() => Disk.read(target), onReadError)
-          const auth = Format.parse(before.bytes)
-          if (auth === undefined) return yield* new NotWhole()
+          const auth = before && Format.parse(before.bytes)
+          if (before === undefined || auth === undefined) return yield* new NotWhole()
+          if (lock.isOurs()) Beside.sweep(target)
           const { entry, login } = yield* toEffect(look(auth, binding))
           if (Option.getOrUndefined(entry)?.version !== Option.getOrUndefined(expected)) return false
           if (Option.isNone(entry) && Option.isNone(next)) return true
@@ -163,10 +219,11 @@ const makeStore = (file: string): CredentialStore.Service => {
           if (outcome === "LockLost") {
             return yield* fail("LockLost", "the lock was held for too long, or removed; try again")
           }
+          if (outcome === "Detached") return yield* fail("Unwritable", detached)
           return true
         })
-      const swapped = yield* withLock(target, onWriteError, swap)
-      if (swapped) yield* Effect.promise(() => Disk.syncFolder(target))
+      const swapped = yield* withLock(target, onLockError(lockOf(target)), swap)
+      if (swapped) yield* Effect.promise(() => Beside.syncFolder(target))
       return swapped
     })
 
@@ -189,10 +246,22 @@ const makeStore = (file: string): CredentialStore.Service => {
   }
 }
 
+/**
+ * Finishes the write in place of a killed process, and says whether there was one.
+ * @internal
+ */
+export const mend = (file: string): Effect.Effect<boolean> =>
+  onDisk(() => FsPromises.realpath(file), (cause) => cause).pipe(
+    Effect.flatMap((target) =>
+      withLock(target, (cause) => cause, (lock) => onDisk(() => InPlace.recover(target, lock), (cause) => cause))
+    ),
+    Effect.orElseSucceed(() => false)
+  )
+
 /** It was changed, by someone who takes no lock, between our look at it and our write. */
 class Changed extends Data.TaggedError("Changed") {}
 
-/** What was read is no JSON object. */
+/** What was read is no JSON object, or not the whole of one. */
 class NotWhole extends Data.TaggedError("NotWhole") {}
 
 class ReadError extends Data.TaggedError("ReadError")<{ readonly cause: NodeJS.ErrnoException }> {}
@@ -213,9 +282,9 @@ const untilWhole = <A, E, R>(effect: Effect.Effect<A, E | NotWhole, R>): Effect.
 
 const read = (file: string): Effect.Effect<Format.AuthFile, NotWhole | ReadError> =>
   untilWhole(Effect.flatMap(
-    onDisk(() => FsPromises.readFile(file), (cause) => new ReadError({ cause })),
-    (bytes) => {
-      const auth = Format.parse(bytes)
+    onDisk(() => Disk.read(file), (cause) => new ReadError({ cause })),
+    (found) => {
+      const auth = found && Format.parse(found.bytes)
       return auth === undefined ? new NotWhole() : Effect.succeed(auth)
     }
   ))
@@ -223,5 +292,8 @@ const read = (file: string): Effect.Effect<Format.AuthFile, NotWhole | ReadError
 const notJson = "it is no JSON object; repair it, or log in again"
 
 const unreadable = (error: NodeJS.ErrnoException) => `it cannot be read (${error.code}); see that you may read it`
+
+const detached =
+  "the host has replaced the file since it was mounted, so what is written here is lost; mount its folder instead"
 
 const diskFull: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"])

@@ -53,7 +53,7 @@ const until = (condition: () => boolean) =>
     while (!condition()) await setTimeout(2)
   })
 
-const lockOf = (file: string) => `${file}.lock`
+const lockOf = (file: string) => `${file}.agent-identity-lock`
 
 const put = (file: string, count: number) =>
   Effect.gen(function*() {
@@ -435,7 +435,7 @@ describe("AuthFile at any moment of a swap", () => {
           assert.strictEqual(result.left.reason, "LockLost")
           assert.strictEqual(readText(path), before)
           // It leaves the other's lock alone.
-          assert.deepStrictEqual(leftovers(path), round % 2 === 0 ? ["auth.json.lock"] : [])
+          assert.deepStrictEqual(leftovers(path), round % 2 === 0 ? [Path.basename(lockOf(path))] : [])
         } else {
           // It was done before, or it has begun anew and taken over the lock that nobody holds.
           assert.strictEqual(assertWhole(path), 1)

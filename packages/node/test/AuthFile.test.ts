@@ -4,6 +4,7 @@ import { AuthFile } from "@agent-identity/node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Either, Option, Redacted, Schema, type Scope } from "effect"
 import * as Fs from "node:fs"
+import * as FsPromises from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assertClean, shown } from "../../core/test/leaks.ts"
@@ -194,6 +195,217 @@ describe("AuthFile.layerLogin", () => {
       const [current, entry] = yield* Effect.all([currentOf(path), entryOf(path)], { concurrency: 2 })
       assert.strictEqual(current.binding.accountId, "account-1")
       assert.isTrue(Option.isNone(entry))
+    }))
+})
+
+describe("AuthFile beside the Codex client", () => {
+  /** What may stand under the names that the client keeps its locks by. */
+  const found: Readonly<Record<string, (path: string) => void>> = {
+    "nothing": () => undefined,
+    "regular files": (path) => Fs.writeFileSync(path, "", { mode: 0o600 }),
+    "files that nobody may read or write": (path) => Fs.writeFileSync(path, "secret", { mode: 0 }),
+    "directories": (path) => Fs.mkdirSync(path),
+    "directories that are not empty": (path) => Fs.mkdirSync(Path.join(path, "x"), { recursive: true }),
+    "links to nowhere": (path) => Fs.symlinkSync("/nowhere/lock", path),
+    "links to the file itself": (path) => Fs.symlinkSync("auth.json", path)
+  }
+  for (const [what, make] of Object.entries(found)) {
+    live(`leaves ${what} where its locks are, and works`, () =>
+      Effect.gen(function*() {
+        const path = yield* file()
+        const names = ["auth.lock", "auth.json.lock"]
+        for (const name of names) make(Path.join(path, "..", name))
+        const look = () =>
+          leftovers(path).sort().map((name) => {
+            const { ctimeNs, ino, mode } = Fs.lstatSync(Path.join(path, "..", name), { bigint: true })
+            return { name, ino, mode, ctimeNs }
+          })
+        const before = look()
+        assert.strictEqual(before.length, what === "nothing" ? 0 : 2)
+        yield* put(path, recordOf(1))
+        yield* Effect.forEach([storeOf(path), storeOf(path)], Effect.flatMap(increment), { concurrency: 2 })
+        assert.strictEqual((yield* currentOf(path)).binding.accountId, "account-1")
+        yield* put(path, undefined)
+        assert.deepStrictEqual(look(), before)
+      }))
+  }
+
+  live("makes its own member again where the client has dropped it", () =>
+    Effect.gen(function*() {
+      const path = yield* file()
+      yield* put(path, { ...recordOf(7), ...common })
+      const { agent_identity_provisioning: own, ...auth } = readJson(path)
+      write(path, auth)
+      const { record, version } = Option.getOrThrow(yield* entryOf(path))
+      assert.strictEqual(record.state === "ready" ? String(record.taskId) : record.state, "task-7")
+      const store = yield* storeOf(path)
+      assert.isTrue(yield* store.compareAndSwap(BINDING, Option.some(version), Option.some(recordOf(8))))
+      assert.deepInclude(readJson(path).agent_identity_provisioning, { task: { task_id: "task-8", registered_at: 8 } })
+      assert.notDeepEqual(readJson(path).agent_identity_provisioning, own)
+    }))
+
+  live("reads a file that begins with a byte order mark, and writes it without one", () =>
+    Effect.gen(function*() {
+      const path = yield* file(`\ufeff${JSON.stringify(login())}`)
+      assert.strictEqual((yield* currentOf(path)).binding.accountId, "account-1")
+      yield* put(path, recordOf(1))
+      assert.strictEqual(readText(path)[0], "{")
+      assert.deepInclude(readJson(path), JSON.parse(JSON.stringify(login())))
+      // One mark: another is no part of JSON.
+      write(path, `\ufeff${readText(path).replace(/^/, "\ufeff")}`)
+      assert.strictEqual((yield* Effect.flip(currentOf(path))).reason, "Invalid")
+    }))
+})
+
+describe("AuthFile after a write in place that was broken off", () => {
+  const journalOf = (path: string) => `${path}.agent-identity-tmp-journal`
+  const textOf = (count: number, length = 0) =>
+    JSON.stringify({
+      ...login(),
+      agent_identity: agent({ task_id: `task-${count}` }),
+      agent_identity_provisioning: {
+        account_id: "account-1",
+        chatgpt_user_id: "user-1",
+        revision: `${count}`.repeat(36),
+        task: { task_id: `task-${count}`, registered_at: count }
+      },
+      more: "x".repeat(length)
+    })
+  const broken = (before: string, after: string, found: string) =>
+    Effect.map(file(found), (path) => {
+      Fs.writeFileSync(journalOf(path), JSON.stringify({ before, after }), { mode: 0o600 })
+      return path
+    })
+  const taskIn = (path: string) =>
+    Effect.map(entryOf(path), (entry) => {
+      const { record } = Option.getOrThrow(entry)
+      return record.state === "ready" ? [String(record.taskId), record.registeredAt] : record.state
+    })
+
+  const lengths: ReadonlyArray<readonly [what: string, before: string, after: string]> = [
+    ["as long", textOf(1), textOf(2)],
+    ["longer", textOf(1), textOf(2, 300)],
+    ["shorter", textOf(1, 300), textOf(2)]
+  ]
+  for (const [what, before, after] of lengths) {
+    live(
+      `reads what was coming, and writes it, wherever a text that is ${what} was broken off`,
+      () =>
+        Effect.gen(function*() {
+          const length = Math.max(before.length, after.length)
+          const all = Array.from(
+            { length: length + 1 },
+            (_, at) => after.padEnd(length).slice(0, at) + before.padEnd(length).slice(at)
+          )
+          const different = [...new Set(all)]
+          const some = different.filter((_, index) => index % Math.ceil(different.length / 25) === 0)
+          let torn = 0
+          for (const found of [before, ...some, after]) {
+            const path = yield* broken(before, after, found)
+            const expected = found === before ? 1 : 2
+            assert.deepStrictEqual(yield* taskIn(path), [`task-${expected}`, expected])
+            assert.strictEqual((yield* currentOf(path)).binding.accountId, "account-1")
+            assert.strictEqual(readText(path), found)
+            if (found !== before && found !== after) torn++
+            yield* put(path, recordOf(3))
+            assert.deepStrictEqual(yield* taskIn(path), ["task-3", 3])
+            assert.strictEqual(readJson(path).more, JSON.parse(expected === 1 ? before : after).more)
+            assert.deepStrictEqual(leftovers(path), [])
+          }
+          assert.isAtLeast(torn, 5)
+        })
+    )
+  }
+
+  live("reads again where a write that it saw the half of is done by its second look", () =>
+    Effect.gen(function*() {
+      const [, before, after] = lengths[0]!
+      const at = before.indexOf("revision") + 20
+      const path = yield* file(after.slice(0, at) + before.slice(at))
+      const handle = yield* Effect.promise(() => FsPromises.open(path))
+      const prototype: { readFile: () => Promise<Buffer> } = Object.getPrototypeOf(handle)
+      yield* Effect.promise(() => handle.close())
+      const { readFile } = prototype
+      prototype.readFile = async function() {
+        prototype.readFile = readFile
+        const bytes = await readFile.call(this)
+        Fs.writeFileSync(path, after)
+        return bytes
+      }
+      assert.deepStrictEqual(yield* taskIn(path), ["task-2", 2])
+    }))
+
+  const [, before, after] = lengths[1]!
+  const later: Readonly<Record<string, string>> = {
+    "another login": JSON.stringify(login({}, { access_token: "later" })),
+    "the same login with another token": after.replace("secret-access-token", "secret-access-tokEn"),
+    "what was there before": before
+  }
+  for (const [what, text] of Object.entries(later)) {
+    live(`leaves ${what}, and removes what is beside it at the next change`, () =>
+      Effect.gen(function*() {
+        const path = yield* broken(before, after, text)
+        const { tokens } = JSON.parse(text)
+        assert.strictEqual(Redacted.value((yield* currentOf(path)).accessToken), tokens.access_token)
+        yield* put(path, recordOf(3))
+        assert.deepStrictEqual(readJson(path).tokens, tokens)
+        assert.deepStrictEqual(leftovers(path), [])
+      }))
+  }
+
+  const others: Readonly<Record<string, string>> = {
+    "a file that the client has emptied": "",
+    "half of what the client writes": JSON.stringify(login(), null, 2).slice(0, 200),
+    "half of what was coming, which has no length of ours": after.slice(0, 200)
+  }
+  for (const [what, text] of Object.entries(others)) {
+    live(`takes ${what} for no write of ours`, () =>
+      Effect.gen(function*() {
+        const path = yield* broken(before, after, text)
+        const store = yield* storeOf(path)
+        const swap = store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(3)))
+        assert.strictEqual((yield* Effect.flip(swap)).reason, "Invalid")
+        assert.strictEqual((yield* Effect.flip(currentOf(path))).reason, "Invalid")
+        assert.strictEqual(readText(path), text)
+      }))
+  }
+
+  live("waits for a file that the client has emptied, and takes what it writes", () =>
+    Effect.gen(function*() {
+      const path = yield* broken(before, after, "")
+      const text = JSON.stringify(login({}, { access_token: "later" }))
+      setTimeout(() => Fs.writeFileSync(path, text.slice(0, 300)), 20)
+      setTimeout(() => Fs.writeFileSync(path, text), 50)
+      const store = yield* storeOf(path)
+      const swap = store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(3)))
+      const [current, swapped] = yield* Effect.all([currentOf(path), swap], { concurrency: 2 })
+      assert.strictEqual(Redacted.value(current.accessToken), "later")
+      assert.isTrue(swapped)
+      assert.deepStrictEqual(readJson(path).tokens, JSON.parse(text).tokens)
+      assert.deepStrictEqual(leftovers(path), [])
+    }))
+
+  live("brings no file back after a logout", () =>
+    Effect.gen(function*() {
+      const path = yield* broken(before, after, after)
+      Fs.rmSync(path)
+      const store = yield* storeOf(path)
+      const swap = store.compareAndSwap(BINDING, Option.none(), Option.some(recordOf(3)))
+      assert.strictEqual((yield* Effect.flip(store.get(BINDING))).reason, "StaleAuth")
+      assert.strictEqual((yield* Effect.flip(swap)).reason, "StaleAuth")
+      assert.isFalse(Fs.existsSync(path))
+    }))
+
+  it.scopedLive.skipIf(process.getuid?.() !== 0)("trusts nobody else's file", () =>
+    Effect.gen(function*() {
+      const path = yield* broken(before, after, after.slice(0, 900) + before.padEnd(after.length).slice(900))
+      Fs.chownSync(journalOf(path), 65534, 65534)
+      assert.strictEqual((yield* Effect.flip(currentOf(path))).reason, "Invalid")
+      Fs.chownSync(journalOf(path), 0, 0)
+      assert.deepStrictEqual(yield* taskIn(path), ["task-2", 2])
+      Fs.renameSync(journalOf(path), `${path}.elsewhere`)
+      Fs.symlinkSync(`${path}.elsewhere`, journalOf(path))
+      assert.strictEqual((yield* Effect.flip(currentOf(path))).reason, "Invalid")
     }))
 })
 
@@ -417,9 +629,9 @@ describe("AuthFile.layerCredentialStore writes", () => {
   live("takes over a lock that is of the future, once it has seen it stand still", () =>
     Effect.gen(function*() {
       const path = yield* file()
-      Fs.mkdirSync(`${path}.lock`)
+      Fs.mkdirSync(`${path}.agent-identity-lock`)
       const tomorrow = Date.now() / 1000 + 86_400
-      Fs.utimesSync(`${path}.lock`, tomorrow, tomorrow)
+      Fs.utimesSync(`${path}.agent-identity-lock`, tomorrow, tomorrow)
       yield* put(path, registered)
       assert.deepStrictEqual(leftovers(path), [])
     }))

@@ -11,7 +11,7 @@ import { home, live, login, loginIn, run, slow } from "./chatGpt.ts"
 
 /** Which lock there is, if any: a killed process leaves its own. */
 const lockOf = (file: string) => {
-  const lock = Fs.statSync(`${file}.lock`, { bigint: true, throwIfNoEntry: false })
+  const lock = Fs.statSync(`${file}.agent-identity-lock`, { bigint: true, throwIfNoEntry: false })
   return lock && `${lock.ino} ${lock.birthtimeNs}`
 }
 

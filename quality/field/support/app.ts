@@ -70,15 +70,17 @@ export const temporaryFolder = (): string => {
 
 /**
  * Starts an app with this environment and no other, except for a home that is empty. `preload` are modules of `app/` that
- * are loaded before it.
+ * are loaded before it; `launcher` is a command that becomes the command that follows it.
  */
 export const start = (
-  environment: Readonly<Record<string, string>>,
+  environment: Readonly<Record<string, string | undefined>>,
   preload: ReadonlyArray<string> = [],
-  program = "app.mjs"
+  program = "app.mjs",
+  launcher: ReadonlyArray<string> = []
 ): App => {
   const imports = preload.flatMap((name) => ["--import", Path.join(folder, name)])
-  const child = spawn(process.execPath, [...imports, Path.join(folder, program)], {
+  const [command, ...args] = [...launcher, process.execPath, ...imports, Path.join(folder, program)]
+  const child = spawn(command!, args, {
     cwd: folder,
     env: { PATH: process.env.PATH, HOME: temporaryFolder(), ...environment },
     stdio: ["pipe", "pipe", "inherit"]

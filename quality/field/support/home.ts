@@ -8,9 +8,17 @@ export const privateKey = "MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHB
 
 const home = (auth: object): string => {
   const folder = temporaryFolder()
-  Fs.writeFileSync(Path.join(folder, "auth.json"), JSON.stringify(auth), { mode: 0o600 })
+  Fs.writeFileSync(fileIn(folder), JSON.stringify(auth), { mode: 0o600 })
   return folder
 }
+
+export const fileIn = (home: string): string => Path.join(home, "auth.json")
+
+export const textIn = (home: string): string => Fs.readFileSync(fileIn(home), "utf8")
+
+/** What stands in it beside `auth.json`. */
+export const besideIn = (home: string): ReadonlyArray<string> =>
+  Fs.readdirSync(home).filter((name) => name !== "auth.json").sort()
 
 /**
  * A home with an agent that has a task from before, so that its runs register none: a refusal of it is not within 30 s

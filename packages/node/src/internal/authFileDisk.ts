@@ -1,8 +1,8 @@
-/** Reads a file, and puts another in its place if it is still what was read. */
-import * as Crypto from "node:crypto"
+/** Reads a file, and puts another text in its place if it is still what was read. */
 import * as Fs from "node:fs"
 import * as FsPromises from "node:fs/promises"
-import * as Path from "node:path"
+import * as Beside from "./authFileBeside.ts"
+import * as InPlace from "./authFileInPlace.ts"
 import type { Lock } from "./authFileLock.ts"
 
 /** @internal */
@@ -11,24 +11,30 @@ export interface Snapshot {
   readonly stat: Fs.BigIntStats
 }
 
-/** @internal */
-export const read = async (file: string): Promise<Snapshot> => {
+/** Undefined where it is being written at this moment. @internal */
+export const read = async (file: string): Promise<Snapshot | undefined> => {
   const handle = await FsPromises.open(file, "r")
   try {
     // In this order: if it is changed between the two, it is not what it was.
     const stat = await handle.stat({ bigint: true })
-    return { bytes: await handle.readFile(), stat }
+    const bytes = await handle.readFile()
+    const journal = InPlace.find(file, stat.uid)
+    if (journal !== undefined && InPlace.isTorn(journal, bytes)) return { bytes: journal.after, stat }
+    // Without a journal, a write that was under way at the first look is done by the second.
+    const again = Buffer.alloc(bytes.length + 1)
+    const { bytesRead } = await handle.read(again, 0, again.length, 0)
+    return again.subarray(0, bytesRead).equals(bytes) ? { bytes, stat } : undefined
   } finally {
     await handle.close()
   }
 }
 
 /**
- * By a temporary file and a rename, so that a crash, or a full disk, leaves the old one. `Changed` and `LockLost`:
- * nothing was written.
+ * By a temporary file and a rename, so that a crash, or a full disk, leaves the old one; and in place where the file is a
+ * mount, or where a new file could not be its owner's. `Changed` and `LockLost`: nothing was written.
  *
- * Not by `write-file-atomic`: the reference takes no lock, so whether the file is still the same has to be looked at
- * directly before the rename, and there is no way into that library at that point.
+ * Not by `write-file-atomic`: the reference takes no lock of ours, so whether the file is still the same has to be looked
+ * at directly before the rename, and there is no way into that library at that point.
  *
  * @internal
  */
@@ -37,76 +43,36 @@ export const replace = async (
   before: Snapshot,
   text: string,
   lock: Lock
-): Promise<"Replaced" | "Changed" | "LockLost"> => {
-  const temporary = `${file}${temporaryMark}${Crypto.randomUUID()}`
-  try {
-    const handle = await FsPromises.open(temporary, "wx", 0o600)
-    try {
-      const { gid, uid } = await handle.stat({ bigint: true })
-      if (uid !== before.stat.uid || gid !== before.stat.gid) {
-        await handle.chown(Number(before.stat.uid), Number(before.stat.gid))
-      }
-      await handle.writeFile(text)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    // From here to the rename nothing else runs in this process, and other processes have a few microseconds. The bytes
-    // too: two changes within one tick of the file system's clock have the same time.
+): Promise<"Replaced" | "Changed" | "LockLost" | "Detached"> => {
+  // Directly before a change: from here to there nothing else runs in this process, and other processes have a few
+  // microseconds. The bytes too: two changes within one tick of the file system's clock have the same time.
+  const notNow = () => {
     if (!Fs.readFileSync(file).equals(before.bytes)) return "Changed"
     if (!lock.isOurs()) return "LockLost"
     const { ino, mtimeNs, size } = Fs.statSync(file, { bigint: true })
-    if (ino !== before.stat.ino || mtimeNs !== before.stat.mtimeNs || size !== before.stat.size) return "Changed"
-    return rename(temporary, file)
-  } finally {
-    removeQuietly(temporary)
+    return ino !== before.stat.ino || mtimeNs !== before.stat.mtimeNs || size !== before.stat.size
+      ? "Changed"
+      : undefined
   }
-}
-
-const rename = (temporary: string, file: string): "Replaced" | "Changed" => {
+  const temporary = Beside.temporaryOf(file)
   try {
-    Fs.renameSync(temporary, file)
-    return "Replaced"
-  } catch (error) {
-    // Swept away by one who has the lock by now; or the folder is gone, which the next look says.
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "Changed"
-    throw error
-  }
-}
-
-/**
- * Removes what killed processes left, for there is a key in it. Only for who holds the lock: nobody else has temporary
- * files then.
- *
- * @internal
- */
-export const sweep = (file: string): void => {
-  const start = Path.basename(file) + temporaryMark
-  try {
-    for (const name of Fs.readdirSync(Path.dirname(file))) {
-      if (name.startsWith(start)) removeQuietly(Path.join(Path.dirname(file), name))
+    if (await Beside.write(temporary, text, before.stat)) {
+      const outcome = notNow() ?? rename(temporary, file)
+      if (outcome !== "Mounted") return outcome
     }
-  } catch {
-    // A folder that cannot be listed: it is used all the same.
+  } finally {
+    Beside.removeQuietly(temporary)
   }
+  return await InPlace.overwrite(file, before, text, lock, notNow)
 }
 
-/** Where it can be done: else the change is there, and may not outlive a power cut. @internal */
-export const syncFolder = async (file: string): Promise<void> => {
+const rename = (temporary: string, file: string): "Replaced" | "Changed" | "Mounted" => {
   try {
-    const handle = await FsPromises.open(Path.dirname(file), "r")
-    await handle.sync().finally(() => handle.close())
-  } catch {
-    // Windows, and some network file systems.
-  }
-}
-
-const temporaryMark = ".agent-identity-tmp-"
-
-const removeQuietly = (file: string) => {
-  try {
-    Fs.rmSync(file, { force: true })
-  } catch {
-    // The next one who holds the lock tries again.
+    // Where it was swept away, or the folder is gone, the next look says so.
+    return Beside.rename(temporary, file) ? "Replaced" : "Changed"
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "EBUSY" || code === "EXDEV") return "Mounted"
+    throw error
   }
 }

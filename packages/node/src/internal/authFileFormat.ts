@@ -40,8 +40,11 @@ const isDeeper = (value: unknown, depth: number): boolean =>
   typeof value === "object" && value !== null &&
   (depth === 0 || Object.values(value).some((member) => isDeeper(member, depth - 1)))
 
-/** Strict: what is no UTF-8 would not be written as it was read. */
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+/**
+ * Strict: what is no UTF-8 would not be written as it was read. Editors put a byte order mark before it, which is left out
+ * here and when it is written: the reference cannot read it.
+ */
+const utf8 = new TextDecoder("utf-8", { fatal: true })
 
 /** A number that JavaScript would write otherwise, or cannot hold, stays as it stands: `stringify` writes it so. */
 const markNumber = (token: string): string =>

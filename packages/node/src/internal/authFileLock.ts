@@ -1,7 +1,12 @@
 /**
- * The lock of a file among processes: a directory beside it, made by `proper-lockfile`. Whoever finds one that is older
- * than two seconds, or has seen it stand still for that long, takes it over, so its holder has to look whether it is
- * still its own before it changes anything.
+ * The lock of a file among our processes: a directory beside it, made by `proper-lockfile`. A process that finds one that is
+ * older than two seconds, or has seen it stand still for that long, takes it over, so its holder has to look whether it
+ * is still its own before it changes anything.
+ *
+ * Its name is not proper-lockfile's default: the Codex client keeps files `auth.lock` and `auth.json.lock` in the same
+ * folder and locks them with `flock`, and a directory under either name breaks its login and logout. Those locks are not
+ * taken here: Node has no `flock`, and the client holds them for the microseconds of its own write. What it changes
+ * between our look and our write is noticed by the look directly before the write.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -16,6 +21,9 @@ export interface Lock {
   /** To be asked directly before a change. */
   readonly isOurs: () => boolean
 }
+
+/** @internal */
+export const lockOf = (file: string): string => `${file}.agent-identity-lock`
 
 const staleMillis = 2000
 
@@ -119,6 +127,7 @@ const make = (file: string) => {
       made = false
       try {
         release = await lockfile.lock(file, {
+          lockfilePath: lockOf(file),
           stale: staleMillis,
           realpath: false,
           fs,
@@ -134,7 +143,7 @@ const make = (file: string) => {
     },
     isOurs: () =>
       held !== undefined && !compromised && performance.now() - held.since < staleMillis &&
-      Fs.statSync(`${file}.lock`, { bigint: true, throwIfNoEntry: false })?.ino === held.inode,
+      Fs.statSync(lockOf(file), { bigint: true, throwIfNoEntry: false })?.ino === held.inode,
     release: async () => {
       // It fails where the lock is compromised, or the folder has become read-only: the lock grows old then.
       await release?.().catch(() => undefined)

@@ -120,6 +120,20 @@ export const run = (command: string, args: ReadonlyArray<string>, options: Child
   return { process, lines, done }
 }
 
+/** Whether this machine lets us mount in a namespace of our own. Said where it does not: tests are skipped then. */
+export const canMount = (() => {
+  const { status } = ChildProcess.spawnSync("unshare", ["-rm", "true"], { stdio: "ignore" })
+  if (status !== 0) console.log("no mounts here (unshare -rm): tests of mounted files are skipped")
+  return status === 0
+})()
+
+/** Runs a script in a mount namespace of its own, as root of a user namespace. `$0` and on are these arguments. */
+export const runMounted = (
+  script: string,
+  args: ReadonlyArray<string>,
+  options: ChildProcess.SpawnOptions = {}
+): Worker => run("unshare", ["-rm", "sh", "-ec", script, ...args], options)
+
 /** A program of this folder in one file, so that a process of it starts fast, and so that any user can read it. */
 export const bundle = (program: string) =>
   Effect.gen(function*() {
