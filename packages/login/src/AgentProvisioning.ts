@@ -92,7 +92,10 @@ export interface Options {
   readonly billOfMaterials: AgentRegistration.BillOfMaterials
   /** For how long a failure is remembered: an hour by default, as in the reference client. */
   readonly cooldown?: Duration.DurationInput | undefined
-  /** After how long without a sign of life a process that was at work counts as dead: 20 seconds by default. */
+  /**
+   * After how long without a sign of life a process that was at work counts as dead: 20 seconds by default. Processes that
+   * share a store have to agree on it.
+   */
   readonly lease?: Duration.DurationInput | undefined
 }
 
