@@ -461,6 +461,41 @@ describe("AgentProvisioning: a login that changes in the middle", () => {
       }).pipe(Effect.provide(World)))
   }
 
+  for (const [name, change] of changes) {
+    if ("_tag" in change) continue
+    it.effect(`${name} gets an agent of its own at once, and the one that was being made is StaleAuth`, () =>
+      Effect.gen(function*() {
+        const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+        yield* script(late)
+        const first = yield* Effect.fork(Effect.flip(provisioning.agent))
+        yield* until(Effect.map(asked, ([agents]) => agents === 1))
+        yield* become(change)
+        const { identity } = yield* provisioning.agent
+        assert.strictEqual(identity.account?.id, change.binding.accountId)
+        assert.isTrue(Option.isNone(yield* first.poll))
+        const error = yield* driven(Fiber.join(first))
+        assert.strictEqual(error.reason, "StaleAuth")
+        assert.deepInclude(Option.getOrThrow(yield* kept(change.binding)), { agentRuntimeId: identity.agentRuntimeId })
+        assert.strictEqual(Option.getOrThrow(yield* kept()).state, "key-made")
+        assert.deepStrictEqual(yield* asked, [2, 0])
+      }).pipe(Effect.provide(World)))
+  }
+
+  it.effect("a login that comes back in the middle shares what it had begun", () =>
+    Effect.gen(function*() {
+      const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+      yield* script(late)
+      const first = yield* Effect.fork(provisioning.agent)
+      yield* until(Effect.map(asked, ([agents]) => agents === 1))
+      yield* become(login("acct-2"))
+      yield* provisioning.agent
+      yield* become(login())
+      const second = yield* Effect.fork(provisioning.agent)
+      const [a, b] = yield* driven(Effect.all([Fiber.join(first), Fiber.join(second)]))
+      assert.strictEqual(a, b)
+      assert.deepStrictEqual(yield* asked, [2, 0])
+    }).pipe(Effect.provide(World)))
+
   it.effect("a record that is gone is not made again by a task", () =>
     Effect.gen(function*() {
       const first = yield* agent()

@@ -165,6 +165,37 @@ describe("singleFlight", () => {
       assert.isFalse(isBusy())
     }))
 
+  it.effect("shares the older one, too, while a newer one with another key goes on", () =>
+    Effect.gen(function*() {
+      const { share } = yield* SingleFlight.make<string, never>()
+      const gate = yield* Deferred.make<void>()
+      const runs = yield* Ref.make(0)
+      const flight = (key: string) =>
+        share(Effect.as(Effect.zipRight(Ref.update(runs, (_) => _ + 1), Deferred.await(gate)), key), key)
+      const waiters = yield* Effect.forEach(["a", "b", "a", "b", "a"], (key) =>
+        Effect.zipLeft(Effect.fork(flight(key)), Effect.yieldNow()))
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual(yield* Effect.forEach(waiters, Fiber.join), ["a", "b", "a", "b", "a"])
+      assert.strictEqual(yield* Ref.get(runs), 2)
+    }))
+
+  it.effect("abandons those of all keys", () =>
+    Effect.gen(function*() {
+      const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
+      const interrupted = yield* Ref.make(0)
+      const waiters = yield* Effect.forEach([1, 2], (key) =>
+        Effect.zipLeft(
+          Effect.fork(
+            Effect.flip(share(Effect.onInterrupt(Effect.never, () => Ref.update(interrupted, (_) => _ + 1)), key))
+          ),
+          Effect.yieldNow()
+        ))
+      yield* abandon(Exit.fail("closed"))
+      assert.isFalse(isBusy())
+      assert.deepStrictEqual(yield* Effect.forEach(waiters, Fiber.join), ["closed", "closed"])
+      yield* Effect.repeat(Effect.yieldNow(), { until: () => Effect.map(Ref.get(interrupted), (_) => _ === 2) })
+    }))
+
   it.effect("starts again after it was abandoned, without a wait for the cleanup of the abandoned one", () =>
     Effect.gen(function*() {
       const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
