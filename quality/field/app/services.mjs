@@ -10,7 +10,8 @@ import * as AuthCommand from "@agent-identity/node/AuthCommand"
 import * as AuthFile from "@agent-identity/node/AuthFile"
 import * as NodeSigning from "@agent-identity/node/NodeSigning"
 import { NodeHttpClient } from "@effect/platform-node"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Fiber, Layer, Redacted } from "effect"
+import { existsSync } from "node:fs"
 import { serve } from "./commands.mjs"
 
 class Command extends Context.Tag("Command")() {}
@@ -19,12 +20,21 @@ const steps = {
   find: ({ find }) =>
     Effect.map(Effect.flatMap(Jwks.Jwks, (jwks) => jwks.find(find)), (keys) => ({ keys: keys.map(({ kid }) => kid) })),
   token: () => Effect.map(Effect.flatten(Command), (token) => ({ text: Redacted.value(token) })),
-  agent: () =>
-    Effect.map(
-      Effect.flatMap(AgentProvisioning.AgentProvisioning, ({ agent }) => agent),
-      ({ identity }) => ({ text: identity.agentRuntimeId })
-    )
+  agent: () => agent,
+  /** Asks for an agent and goes on; `ended` waits for what comes of it. */
+  begin: ({ begin }) => Effect.map(Effect.forkDaemon(agent), (fiber) => void begun.set(begin, fiber)),
+  ended: ({ ended }) => Effect.flatMap(Effect.sync(() => begun.get(ended)), Fiber.join),
+  /** Waits until there is such a file. */
+  until: ({ until }) =>
+    Effect.as(Effect.repeat(Effect.sleep(20), { until: () => Effect.sync(() => existsSync(until)) }), {})
 }
+
+const agent = Effect.map(
+  Effect.flatMap(AgentProvisioning.AgentProvisioning, ({ agent }) => agent),
+  ({ identity }) => ({ text: identity.agentRuntimeId, account: identity.account.id })
+)
+
+const begun = new Map()
 
 /** A command prints the id of its own process: each time it runs another one. */
 const layerCommand = Layer.effect(Command, AuthCommand.make({ command: "sh", args: ["-c", "echo token-$$"] }))

@@ -26,6 +26,7 @@ export interface Line {
   readonly headers?: Readonly<Record<string, string>>
   readonly length?: number
   readonly text?: string
+  readonly account?: string
   readonly messages?: ReadonlyArray<string>
   readonly task?: string
   readonly keys?: ReadonlyArray<string>
