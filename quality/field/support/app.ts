@@ -27,6 +27,7 @@ export interface Line {
   readonly length?: number
   readonly text?: string
   readonly account?: string
+  readonly statuses?: ReadonlyArray<number>
   readonly messages?: ReadonlyArray<string>
   readonly task?: string
   readonly keys?: ReadonlyArray<string>
@@ -43,6 +44,7 @@ export interface Command {
   readonly urls?: object
   readonly file?: string
   readonly keySet?: object
+  readonly script?: string
   readonly steps: ReadonlyArray<object>
   readonly within?: number
 }
