@@ -91,11 +91,11 @@ describe("AuthCommand", () => {
     Effect.gen(function*() {
       const file = yield* temporaryFile
       const { current, renew } = yield* AuthCommand.make(
-        node(`require("fs").appendFileSync(${JSON.stringify(file)}, "x"); console.log("the-same")`)
+        node(`require("fs").appendFileSync(${JSON.stringify(file)}, "x"); console.log("token")`)
       )
       const first = yield* current
       for (const token of [yield* renew(first), yield* renew(first)]) {
-        assert.strictEqual(Redacted.value(token), "the-same")
+        assert.strictEqual(Redacted.value(token), "token")
       }
       assert.strictEqual(Fs.readFileSync(file).length, 2)
     }).pipe(Effect.provide(NodeContext.layer)))
