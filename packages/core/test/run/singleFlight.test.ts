@@ -217,6 +217,27 @@ describe("singleFlight", () => {
       assert.strictEqual(yield* Fiber.join(next), "next")
     }))
 
+  it.effect("is not ended for others by one that was abandoned while it began, and ends later", () =>
+    Effect.gen(function*() {
+      const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
+      const [oldGate, newGate] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const ended = yield* Deferred.make<void>()
+      const older = abandon(Exit.fail("closed")).pipe(
+        Effect.zipRight(Deferred.await(oldGate)),
+        Effect.zipRight(Deferred.succeed(ended, undefined)),
+        Effect.as("older")
+      )
+      assert.strictEqual(yield* Effect.flip(share(older)), "closed")
+      const newer = yield* Effect.fork(share(Effect.as(Deferred.await(newGate), "newer")))
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(oldGate, undefined)
+      yield* Deferred.await(ended)
+      yield* Effect.yieldNow()
+      assert.isTrue(isBusy())
+      yield* Deferred.succeed(newGate, undefined)
+      assert.strictEqual(yield* Fiber.join(newer), "newer")
+    }))
+
   it.effect("abandons nothing when nothing runs, and runs for the next who asks", () =>
     Effect.gen(function*() {
       const { abandon, share } = yield* SingleFlight.make<string, string>()
