@@ -1,6 +1,6 @@
 /**
  * The client in the field: `npm run field`. What was built runs as an app of its own, a process, against plain servers that
- * answer as edges, proxies and services do. `it.fails` marks what is not mended yet: such a test turns red once it holds.
+ * answer as edges, proxies and services do.
  */
 import { availableParallelism } from "node:os"
 import { defineConfig } from "vitest/config"

@@ -92,7 +92,10 @@ export interface Options {
   readonly billOfMaterials: AgentRegistration.BillOfMaterials
   /** For how long a failure is remembered: an hour by default, as in the reference client. */
   readonly cooldown?: Duration.DurationInput | undefined
-  /** After how long without a sign of life a process that was at work counts as dead: 20 seconds by default. */
+  /**
+   * After how long without a sign of life a process that was at work counts as dead: 20 seconds by default. Processes that
+   * share a store have to agree on it.
+   */
   readonly lease?: Duration.DurationInput | undefined
 }
 
@@ -133,8 +136,9 @@ export class AgentProvisioning
 {}
 
 /**
- * Whoever asks at the same time, in this process or in another one with the same store, gets the same agent. A failure
- * of the AuthAPI is remembered for the login, a refusal for as long as the login has the token that was refused.
+ * Finds or makes one agent for all who ask for the same login at the same time, in this process or in another one with the
+ * same store. A failure of the AuthAPI is remembered for the login, a refusal for as long as the login has the token that
+ * was refused.
  *
  * @since 0.1.0
  * @category constructors
@@ -234,51 +238,59 @@ export const make = (options: Options): Effect.Effect<
         )
       }).pipe(Effect.ignore)
 
-    const agent: Effect.Effect<Agent, AgentProvisioningError> = Effect.gen(function*() {
-      if (options.policy === "JwtOnly") return yield* notAllowed
-      const first = yield* Effect.mapError(login.current, noLogin)
-      yield* cooldown.check(first)
-      const { binding, fedramp } = first
-      const record = yield* registered(first)
-      // `registered` ends with nothing else; and whatever changes a record keeps its key one that can be imported.
-      if (record.state === "key-made") return yield* Effect.dieMessage("an agent without a runtime id")
-      const identity: AgentIdentity.Service = {
-        agentRuntimeId: record.agentRuntimeId,
-        signer: yield* Effect.mapError(importKey(record.privateKey), keyFailed),
-        account: { id: binding.accountId, fedramp },
-        expiresAt: undefined
-      }
-      const inner = yield* TaskRegistration.make.pipe(
-        Effect.provideService(AgentIdentity.AgentIdentity, identity),
-        Effect.provide(context),
-        Effect.mapError((error) => new AgentProvisioningError({ reason: "Refused", detail: error.message }))
-      )
-      const asking: TaskRegistration.Service = {
-        register: (task) =>
-          // The first task of a run is a part of provisioning; a renewal has a patience of its own.
-          Option.isSome(task) ? inner.register(task) : cooldown.check(first).pipe(
-            // Another run of this process has failed while this one waited for it.
-            Effect.catchAll(({ cause }) => cause?._tag === "TaskRegistrationError" ? Effect.fail(cause) : Effect.void),
-            Effect.zipRight(Effect.tapError(inner.register(task), (error) =>
-              // The next run makes another agent.
-              error.reason === "AgentDeleted" ? Effect.void : cooldown.begin(first, fromAuthApi(error))))
-          )
-      }
-      const kept = PersistedTasks.make({ inner: asking, store, binding, lease, identity, check: loginOf(binding) })
-      const tasks: TaskRegistration.Service = {
-        register: (task) =>
-          kept.register(task).pipe(
-            Effect.tapError((error) =>
-              error.reason === "AgentDeleted" ? forget(binding, identity.agentRuntimeId) : Effect.void
-            ),
-            Effect.tap(cooldown.end(first))
-          )
-      }
-      return { identity, tasks, forget: forget(binding, identity.agentRuntimeId) }
-    })
+    const agentOf = (first: ChatGptLogin.Login): Effect.Effect<Agent, AgentProvisioningError> =>
+      Effect.gen(function*() {
+        yield* cooldown.check(first)
+        const { binding, fedramp } = first
+        const record = yield* registered(first)
+        // `registered` ends with nothing else; and whatever changes a record keeps its key one that can be imported.
+        if (record.state === "key-made") return yield* Effect.dieMessage("an agent without a runtime id")
+        const identity: AgentIdentity.Service = {
+          agentRuntimeId: record.agentRuntimeId,
+          signer: yield* Effect.mapError(importKey(record.privateKey), keyFailed),
+          account: { id: binding.accountId, fedramp },
+          expiresAt: undefined
+        }
+        const inner = yield* TaskRegistration.make.pipe(
+          Effect.provideService(AgentIdentity.AgentIdentity, identity),
+          Effect.provide(context),
+          Effect.mapError((error) => new AgentProvisioningError({ reason: "Refused", detail: error.message }))
+        )
+        const asking: TaskRegistration.Service = {
+          register: (task) =>
+            // The first task of a run is a part of provisioning; a renewal has a patience of its own.
+            Option.isSome(task) ? inner.register(task) : cooldown.check(first).pipe(
+              // Another run of this process has failed while this one waited for it.
+              Effect.catchAll(({ cause }) =>
+                cause?._tag === "TaskRegistrationError" ? Effect.fail(cause) : Effect.void
+              ),
+              Effect.zipRight(Effect.tapError(inner.register(task), (error) =>
+                // The next run makes another agent.
+                error.reason === "AgentDeleted" ? Effect.void : cooldown.begin(first, fromAuthApi(error))))
+            )
+        }
+        const kept = PersistedTasks.make({ inner: asking, store, binding, lease, identity, check: loginOf(binding) })
+        const tasks: TaskRegistration.Service = {
+          register: (task) =>
+            kept.register(task).pipe(
+              Effect.tapError((error) =>
+                error.reason === "AgentDeleted" ? forget(binding, identity.agentRuntimeId) : Effect.void
+              ),
+              Effect.tap(cooldown.end(first))
+            )
+        }
+        return { identity, tasks, forget: forget(binding, identity.agentRuntimeId) }
+      })
 
     const flight = yield* SingleFlight.make<Agent, AgentProvisioningError>()
-    return { agent: flight.share(agent) }
+    return {
+      agent: options.policy === "JwtOnly"
+        ? notAllowed
+        : Effect.flatMap(
+          Effect.mapError(login.current, noLogin),
+          (first) => flight.share(agentOf(first), CredentialStore.bindingKey(first.binding))
+        )
+    }
   })
 
 /**

@@ -93,7 +93,15 @@ export const sameBinding = (left: Binding, right: Binding): boolean =>
   left.accountId === right.accountId && left.chatgptUserId === right.chatgptUserId
 
 /**
- * Who is at work on a record, and until when, in milliseconds since the Unix epoch. Others wait until then.
+ * The same text for the same binding.
+ *
+ * @internal
+ */
+export const bindingKey = ({ accountId, chatgptUserId }: Binding): string => JSON.stringify([accountId, chatgptUserId])
+
+/**
+ * Names who is at work on a record. Its holder moves `expiresAt` (milliseconds since the Unix epoch) on as a sign of life.
+ * Others take over once they have seen it unchanged for the lease's term, whatever their wall clock says.
  *
  * @since 0.1.0
  * @category schemas
@@ -185,14 +193,13 @@ export class CredentialStore extends Context.Tag("@agent-identity/login/Credenti
 export const makeMemory = (): Service => {
   const entries = new Map<string, Entry>()
   let versions = 0
-  const key = (binding: Binding) => JSON.stringify([binding.accountId, binding.chatgptUserId])
   return {
-    get: (binding) => Effect.sync(() => Option.fromNullable(entries.get(key(binding)))),
+    get: (binding) => Effect.sync(() => Option.fromNullable(entries.get(bindingKey(binding)))),
     compareAndSwap: (binding, expected, next) =>
       Effect.sync(() => {
-        if (entries.get(key(binding))?.version !== Option.getOrUndefined(expected)) return false
-        if (Option.isNone(next)) return entries.delete(key(binding)) || true
-        entries.set(key(binding), { record: next.value, version: String(++versions) })
+        if (entries.get(bindingKey(binding))?.version !== Option.getOrUndefined(expected)) return false
+        if (Option.isNone(next)) return entries.delete(bindingKey(binding)) || true
+        entries.set(bindingKey(binding), { record: next.value, version: String(++versions) })
         return true
       })
   }

@@ -12,7 +12,8 @@ import { ScriptedAuthApi } from "@agent-identity/testing/ScriptedAuthApi"
 import * as Scripted from "@agent-identity/testing/ScriptedAuthApi"
 import { assert, describe, it } from "@effect/vitest"
 import type { Context } from "effect"
-import { Effect, Exit, Fiber, Layer, Option, Redacted, TestClock } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer, Option, Redacted, TestClock } from "effect"
+import * as Clocks from "../../core/test/clocks.ts"
 import { vector } from "../../core/test/fixtures.ts"
 import { assertClean, observer, shown } from "../../core/test/leaks.ts"
 import { driven, turn } from "../../core/test/utils.ts"
@@ -25,6 +26,7 @@ const deleted = status(
 )
 const late: Scripted.Fault = { _tag: "Late", delay: "10 seconds" }
 const { binding } = login()
+const day = 86_400_000
 
 /** The agent, in a process of its own. */
 const agent = (options?: Partial<AgentProvisioning.Options>) =>
@@ -157,15 +159,22 @@ describe("AgentProvisioning: a new agent", () => {
       }).pipe(Effect.provide(World)))
   }
 
-  it.effect("is asked for again where the clock is set back", () =>
-    Effect.gen(function*() {
-      const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
-      yield* TestClock.setTime(86_400_000)
-      yield* script(status(403))
-      yield* Effect.flip(driven(provisioning.agent))
-      yield* TestClock.setTime(0)
-      yield* driven(provisioning.agent)
-    }).pipe(Effect.provide(World)))
+  for (const [what, change] of Object.entries(Clocks.changes)) {
+    it.live(`is asked for again where ${what}, and not until then`, () => {
+      const { change: set, clock, pass } = Clocks.make()
+      return Effect.gen(function*() {
+        const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+        yield* script(status(403))
+        yield* Effect.flip(provisioning.agent)
+        yield* pass(3_599_000)
+        assert.strictEqual((yield* Effect.flip(provisioning.agent)).reason, "Refused")
+        assert.deepStrictEqual(yield* asked, [1, 0])
+        yield* set(change)
+        yield* provisioning.agent
+        assert.deepStrictEqual(yield* asked, [2, 0])
+      }).pipe(Effect.provide(World), Effect.withClock(clock))
+    })
+  }
 
   it.effect("is another one for another account, and for another user", () =>
     Effect.gen(function*() {
@@ -247,12 +256,61 @@ describe("AgentProvisioning: after a crash", () => {
       assert.deepStrictEqual(yield* asked, [1, 0])
     }).pipe(Effect.provide(World)))
 
-  it.effect("takes no lease for longer than ten minutes: a clock was wrong", () =>
+  it.effect("takes over at once from a process that died more than 10 minutes ago", () =>
     Effect.gen(function*() {
-      yield* keep({ ...keyMade, lease: { holder: "time traveller", expiresAt: 86_400_000 } })
+      yield* TestClock.setTime(620_001)
+      yield* keep({ ...keyMade, lease: { holder: "dead", expiresAt: 20_000 } })
       yield* agent()
       assert.deepStrictEqual(yield* asked, [1, 0])
     }).pipe(Effect.provide(World)))
+
+  const others: ReadonlyArray<readonly [what: string, expiresAt: number]> = [
+    ["was over 10 minutes ago by a clock that may be wrong", 20_000],
+    ["ends in a year by a clock that is wrong", 365 * 86_400_000]
+  ]
+  for (const [what, expiresAt] of others) {
+    it.effect(`takes over a lease that ${what}, once it has stood unchanged for its term`, () =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(620_000)
+        yield* keep({ ...keyMade, lease: { holder: "dead", expiresAt } })
+        const fiber = yield* Effect.fork(agent())
+        yield* TestClock.adjust("19999 millis")
+        yield* turn
+        assert.deepStrictEqual(yield* asked, [0, 0])
+        yield* TestClock.adjust("501 millis")
+        yield* driven(Fiber.join(fiber))
+        assert.deepStrictEqual(yield* asked, [1, 0])
+      }).pipe(Effect.provide(World)))
+  }
+
+  it.live("waits for whoever is at work, wherever the wall clock is set meanwhile", () => {
+    const { change, clock } = Clocks.make()
+    const moment = Effect.sleep("1 second")
+    return Effect.gen(function*() {
+      const wall = yield* Effect.withClock(Clock.currentTimeMillis, clock)
+      const lease = (expiresAt: number) => ({ ...keyMade, lease: { holder: "other", expiresAt } })
+      yield* keep(lease(wall))
+      const fiber = yield* Effect.fork(Effect.withClock(agent(), clock))
+      yield* moment
+      for (const by of [day, -2 * day, day]) {
+        yield* change({ wall: by })
+        yield* moment
+      }
+      yield* change({ monotonic: 19_000 })
+      yield* moment
+      // The other gives a sign of life, by a clock that is set to a day ago.
+      const store = yield* CredentialStore.CredentialStore
+      const { version } = Option.getOrThrow(yield* store.get(binding))
+      yield* store.compareAndSwap(binding, Option.some(version), Option.some(lease(wall - day)))
+      yield* moment
+      yield* change({ monotonic: 19_000 })
+      yield* moment
+      assert.deepStrictEqual(yield* asked, [0, 0])
+      yield* change({ monotonic: 1000 })
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(yield* asked, [1, 0])
+    }).pipe(Effect.provide(World))
+  })
 
   it.effect("reads a key as the real client writes it", () =>
     Effect.gen(function*() {
@@ -330,6 +388,24 @@ describe("AgentProvisioning: many at once", () => {
       assert.deepStrictEqual(yield* asked, [1, 0])
     }).pipe(Effect.provide(World)))
 
+  const minute = 60_000
+  for (const off of [minute, -minute, 9 * minute]) {
+    it.live(`make one agent where one of two clocks is ${off / minute} minutes off`, () =>
+      Effect.gen(function*() {
+        yield* script({ _tag: "Late", delay: "2 seconds" })
+        const here = Clock.make()
+        const there: Clock.Clock = Object.assign(Object.create(here), {
+          unsafeCurrentTimeMillis: () => here.unsafeCurrentTimeMillis() + off,
+          currentTimeMillis: Effect.map(here.currentTimeMillis, (now) => now + off)
+        })
+        const first = yield* Effect.fork(Effect.withClock(agent({ lease: "1 second" }), here))
+        yield* until(Effect.map(asked, ([agents]) => agents === 1))
+        const second = yield* Effect.withClock(agent({ lease: "1 second" }), there)
+        assert.strictEqual((yield* Fiber.join(first)).identity.agentRuntimeId, second.identity.agentRuntimeId)
+        assert.deepStrictEqual(yield* asked, [1, 0])
+      }).pipe(Effect.provide(World)))
+  }
+
   it.effect("go on where the first of them is refused", () =>
     Effect.gen(function*() {
       yield* script(status(403))
@@ -384,6 +460,41 @@ describe("AgentProvisioning: a login that changes in the middle", () => {
         assert.strictEqual(Option.getOrThrow(yield* kept()).state, "registered")
       }).pipe(Effect.provide(World)))
   }
+
+  for (const [name, change] of changes) {
+    if ("_tag" in change) continue
+    it.effect(`${name} gets an agent of its own at once, and the one that was being made is StaleAuth`, () =>
+      Effect.gen(function*() {
+        const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+        yield* script(late)
+        const first = yield* Effect.fork(Effect.flip(provisioning.agent))
+        yield* until(Effect.map(asked, ([agents]) => agents === 1))
+        yield* become(change)
+        const { identity } = yield* provisioning.agent
+        assert.strictEqual(identity.account?.id, change.binding.accountId)
+        assert.isTrue(Option.isNone(yield* first.poll))
+        const error = yield* driven(Fiber.join(first))
+        assert.strictEqual(error.reason, "StaleAuth")
+        assert.deepInclude(Option.getOrThrow(yield* kept(change.binding)), { agentRuntimeId: identity.agentRuntimeId })
+        assert.strictEqual(Option.getOrThrow(yield* kept()).state, "key-made")
+        assert.deepStrictEqual(yield* asked, [2, 0])
+      }).pipe(Effect.provide(World)))
+  }
+
+  it.effect("a login that comes back in the middle shares what it had begun", () =>
+    Effect.gen(function*() {
+      const provisioning = yield* Effect.provide(AgentProvisioning.AgentProvisioning, process())
+      yield* script(late)
+      const first = yield* Effect.fork(provisioning.agent)
+      yield* until(Effect.map(asked, ([agents]) => agents === 1))
+      yield* become(login("acct-2"))
+      yield* provisioning.agent
+      yield* become(login())
+      const second = yield* Effect.fork(provisioning.agent)
+      const [a, b] = yield* driven(Effect.all([Fiber.join(first), Fiber.join(second)]))
+      assert.strictEqual(a, b)
+      assert.deepStrictEqual(yield* asked, [2, 0])
+    }).pipe(Effect.provide(World)))
 
   it.effect("a record that is gone is not made again by a task", () =>
     Effect.gen(function*() {

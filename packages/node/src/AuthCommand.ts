@@ -3,14 +3,14 @@
  *
  * @since 0.1.0
  */
+import type * as Provider from "@agent-identity/core/Provider"
 import * as Moment from "@agent-identity/core/run/moment"
+import * as SingleFlight from "@agent-identity/core/run/singleFlight"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as Command from "@effect/platform/Command"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -19,7 +19,7 @@ import * as Stream from "effect/Stream"
  * Why there is no token. What the command printed is not shown.
  *
  * - `CannotRun`: there is no such command, or no permission to run it
- * - `Failed`: it ended with another exit code than 0
+ * - `Failed`: it ended with another exit code than 0, or by a signal
  * - `Timeout`: it did not end in time, and was killed
  * - `NoToken`: it printed something else than one line of visible ASCII
  *
@@ -51,13 +51,14 @@ export interface Options {
   readonly args?: ReadonlyArray<string> | undefined
   /** How long it may take; 5 seconds by default. */
   readonly timeout?: Duration.DurationInput | undefined
-  /** How long its token is used before it runs again; 5 minutes by default. */
+  /** How long its token is used before it runs again, unless a server refuses it; 5 minutes by default. */
   readonly lifetime?: Duration.DurationInput | undefined
 }
 
 /**
- * Runs the command, without a shell, and takes what it prints, trimmed, for the token. A token is kept for its lifetime
- * and a failure is not; whoever asks meanwhile waits for the one run.
+ * Runs the command, without a shell, and takes what it prints, trimmed, for the token. A token is kept for its lifetime, or
+ * until `renew` is told that it was refused; a failure is not kept. All who ask meanwhile share one run. The command has
+ * ended when its process has: a child that it leaves behind may keep its output open.
  *
  * @example
  * import type { Provider } from "@agent-identity/core"
@@ -67,7 +68,7 @@ export interface Options {
  * const program = Effect.gen(function*() {
  *   const authCommand = yield* AuthCommand.make({ command: "echo", args: ["a-token"] })
  *   const gateway: Provider.Provider = { name: "gateway", baseUrl: "https://llm.example/v1", authCommand }
- *   assert.deepStrictEqual(Redacted.value(yield* gateway.authCommand!), "a-token")
+ *   assert.deepStrictEqual(Redacted.value(yield* gateway.authCommand!.current), "a-token")
  * })
  *
  * await Effect.runPromise(program)
@@ -75,34 +76,35 @@ export interface Options {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options): Effect.Effect<Effect.Effect<Redacted.Redacted<string>, AuthCommandError>> =>
-  Effect.sync(() => {
+export const make = (options: Options): Effect.Effect<Provider.AuthCommand<AuthCommandError>> =>
+  Effect.map(SingleFlight.make<Redacted.Redacted<string>, AuthCommandError>(), (flight) => {
     const lifetime = Duration.toMillis(options.lifetime ?? "5 minutes")
     let kept: { readonly token: Redacted.Redacted<string>; readonly since: Moment.Moment } | undefined
-    let running: Deferred.Deferred<Redacted.Redacted<string>, AuthCommandError> | undefined
 
-    /** On a fiber of its own, so that nobody who waits can interrupt it for the others. */
-    const start = (now: Moment.Moment) =>
-      Effect.suspend(() => {
-        const done = running = Deferred.unsafeMake<Redacted.Redacted<string>, AuthCommandError>(FiberId.none)
-        return Effect.exit(Effect.interruptible(run(options))).pipe(
-          Effect.flatMap((exit) => {
-            running = undefined
-            if (Exit.isSuccess(exit)) kept = { token: exit.value, since: now }
-            return Deferred.done(done, exit)
-          }),
-          Effect.forkDaemon,
-          Effect.zipRight(Deferred.await(done))
-        )
-      })
+    const rerun = flight.share(Effect.flatMap(Moment.now, (since) =>
+      Effect.map(run(options), (token) => {
+        kept = { token, since }
+        return token
+      })))
+    const notThis = (stale: Redacted.Redacted<string> | undefined) =>
+      Effect.flatMap(
+        Moment.now,
+        (now) =>
+          kept !== undefined && kept.token !== stale && Moment.isWithin(kept.since, lifetime, now)
+            ? Effect.succeed(kept.token)
+            : rerun
+      )
 
-    return Effect.flatMap(Moment.now, (now) => {
-      if (kept !== undefined && Moment.isWithin(kept.since, lifetime, now)) return Effect.succeed(kept.token)
-      return running === undefined ? start(now) : Deferred.await(running)
-    })
+    return { current: notThis(undefined), renew: notThis }
   })
 
 const maxOutputCharacters = 64 * 1024
+
+/**
+ * Where a child that was left behind keeps the output open, its end does not come. All that the process has printed is there
+ * to be read, and between two timers a busy event loop reads it.
+ */
+const drained = Effect.repeatN(Effect.sleep("50 millis"), 4)
 
 const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCommandError> => {
   const fail = (reason: AuthCommandError["reason"], detail: string) =>
@@ -112,11 +114,18 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     // Its standard input is empty, and what it complains of is read and dropped: else a command may wait for us.
     const child = yield* Command.start(Command.feed(Command.make(options.command, ...options.args ?? []), ""))
     yield* Effect.forkScoped(Effect.ignore(Stream.runDrain(child.stderr)))
-    const output = child.stdout.pipe(
+    let text = ""
+    const reading = yield* child.stdout.pipe(
       Stream.decodeText(),
-      Stream.runFold("", (text, chunk) => text.length > maxOutputCharacters ? text : text + chunk)
+      Stream.runForEach((chunk) =>
+        Effect.sync(() => {
+          if (text.length <= maxOutputCharacters) text += chunk
+        })
+      ),
+      Effect.forkScoped
     )
-    const [text, exitCode] = yield* Effect.zip(output, child.exitCode).pipe(
+    const exitCode = yield* child.exitCode.pipe(
+      Effect.mapError(() => fail("Failed", "was ended by a signal; run it by hand to see why")),
       Effect.timeoutFail({
         duration: timeout,
         onTimeout: () =>
@@ -129,6 +138,7 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
       Effect.onError(() => Effect.ignore(child.kill("SIGKILL")))
     )
     if (exitCode !== 0) return yield* fail("Failed", `ended with exit code ${exitCode}; run it by hand to see why`)
+    yield* Effect.raceFirst(Fiber.join(reading), drained)
     const token = text.trim()
     return /^[\x21-\x7e]+$/.test(token) && token.length <= maxOutputCharacters
       ? Redacted.make(token)

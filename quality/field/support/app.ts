@@ -26,6 +26,8 @@ export interface Line {
   readonly headers?: Readonly<Record<string, string>>
   readonly length?: number
   readonly text?: string
+  readonly account?: string
+  readonly statuses?: ReadonlyArray<number>
   readonly messages?: ReadonlyArray<string>
   readonly task?: string
   readonly keys?: ReadonlyArray<string>
@@ -42,6 +44,7 @@ export interface Command {
   readonly urls?: object
   readonly file?: string
   readonly keySet?: object
+  readonly script?: string
   readonly steps: ReadonlyArray<object>
   readonly within?: number
 }

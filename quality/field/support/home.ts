@@ -40,11 +40,11 @@ export const ofAgent = (task: string): string =>
   })
 
 /** A home of somebody who has logged in with ChatGPT. */
-export const ofLogin = (): string => {
+export const ofLogin = (account = "account-1"): string => {
   const claims = {
     email: "person@example.com",
     "https://api.openai.com/auth": {
-      chatgpt_account_id: "account-1",
+      chatgpt_account_id: account,
       chatgpt_user_id: "user-1",
       chatgpt_plan_type: "pro"
     }
@@ -57,7 +57,7 @@ export const ofLogin = (): string => {
       id_token: `${part({ alg: "RS256" })}.${part(claims)}.c2ln`,
       access_token: "access-token-of-a-person",
       refresh_token: "refresh-token-of-a-person",
-      account_id: "account-1"
+      account_id: account
     },
     last_refresh: new Date().toISOString()
   })

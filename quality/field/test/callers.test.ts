@@ -42,7 +42,7 @@ const ours: Record<string, () => readonly [path: string, command: App.Command]> 
 }
 
 describe("says what is calling at", () => {
-  each(ours, [], async (place) => {
+  each(ours, async (place) => {
     const headers = await headersOf(...place())
     assert.match(headers["user-agent"]!, /(^| )agent-identity\/\d+\.\d+/)
     assert.match(headers.originator as string, /./)
@@ -57,7 +57,7 @@ describe("leaves a User-Agent of the app's own to", () => {
     "a signed fetch": ["/provider/x", { fetch: url, init: { headers: named } }],
     "a handshake": ["/provider/socket", { ...socketOf(backend, "/provider/socket"), options: { headers: named } }]
   } as const
-  each(requests, [], async ([path, step]) => {
+  each(requests, async ([path, step]) => {
     const headers = await headersOf(path, { environment: agent, steps: [step] })
     assert.strictEqual(headers["user-agent"], "an-app/1.2")
   })
@@ -69,7 +69,7 @@ describe("adds nothing to", () => {
     "a fetch of others": ["/x", { fetch: `${foreign.origin}/x` }],
     "a handshake with others": ["/socket", socketOf(foreign, "/socket")]
   } as const
-  each(others, [], async ([path, step]) => {
+  each(others, async ([path, step]) => {
     const headers = await headersOf(path, { environment: agent, steps: [step] }, foreign)
     for (const name of ["user-agent", "originator", "authorization"]) assert.notProperty(headers, name)
   })
@@ -77,7 +77,7 @@ describe("adds nothing to", () => {
 
 describe("shows the AuthAPI none of the app's traces, at", () => {
   const traced = Object.fromEntries(Object.entries(ours).filter(([name]) => name.startsWith("the registration")))
-  each(traced, [], async (place) => {
+  each(traced, async (place) => {
     const headers = await headersOf(...place())
     for (const name of ["traceparent", "tracestate", "b3", "baggage"]) assert.notProperty(headers, name)
   })

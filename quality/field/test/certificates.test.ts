@@ -47,7 +47,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       SSL_CERT_FILE: "SSL_CERT_FILE",
       CODEX_CA_CERTIFICATE: "CODEX_CA_CERTIFICATE"
     }
-    each(variables, [], async (variable) => {
+    each(variables, async (variable) => {
       assert.deepStrictEqual(await run({ [variable]: corporate.file }), none(3))
     })
 
@@ -56,7 +56,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "a file of two with text around them": `# Another CA\n${other.pem}\n# Corporate CA\n${corporate.pem}\nend\n`,
       "a file with the ends of lines of Windows": (other.pem + corporate.pem).replaceAll("\n", "\r\n")
     }
-    each(bundles, [], async (text, name) => {
+    each(bundles, async (text, name) => {
       assert.deepStrictEqual(await run({ CODEX_CA_CERTIFICATE: file(`${name}.pem`, text) }), none(3))
     })
 
@@ -64,7 +64,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "SSL_CERT_FILE besides that of NODE_EXTRA_CA_CERTS": "SSL_CERT_FILE",
       "CODEX_CA_CERTIFICATE besides that of NODE_EXTRA_CA_CERTS": "CODEX_CA_CERTIFICATE"
     }
-    each(besides, [], async (variable) => {
+    each(besides, async (variable) => {
       const steps = [{ get: `${another.urls.origin}/others` }]
       const environment = { [variable]: corporate.file, NODE_EXTRA_CA_CERTS: other.file }
       assert.deepStrictEqual(await run(environment, backend, steps), none(4))
@@ -95,7 +95,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "damaged": () => file("damaged.pem", damaged),
       "damaged in its second certificate": () => file("second.pem", corporate.pem + damaged)
     }
-    each(files, [], async (path) => {
+    each(files, async (path) => {
       const [end] = await run({ SSL_CERT_FILE: path() })
       assert.match(end!.message!, /SSL_CERT_FILE/)
     })
@@ -121,7 +121,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "a WebSocket": async (app) =>
         (await app.step(socket, { environment: { CODEX_HOME: Home.ofAgent("task-old") } })).error?.cause
     }
-    each(places, [], tried)
+    each(places, tried)
   })
 
   describe("does not try again with a certificate that is", () => {
@@ -129,7 +129,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "expired": corporate.issue(["DNS:localhost"], -1),
       "of another name": corporate.issue(["DNS:elsewhere.test"])
     }
-    each(certificates, [], async (tls) => {
+    each(certificates, async (tls) => {
       const broken = await Backend.start({ tls })
       const app = App.start({ ...broken.at("localhost").environment, ...agent, NODE_EXTRA_CA_CERTS: corporate.file })
       const { error } = await app.step({ task: true })

@@ -51,14 +51,14 @@ const registered = async (answer: Backend.Answer) => {
 }
 
 describe("reads the answer to the registration of a task that is compressed with", () => {
-  each({ ...identity, ...encodings }, [], async (encode) => {
+  each({ ...identity, ...encodings }, async (encode) => {
     const { task } = await registered(encode("{\"task_id\":\"task-1\"}"))
     assert.strictEqual(task, "task-1")
   })
 })
 
 describe("reads a key set that is compressed with", () => {
-  each({ ...identity, ...encodings }, [], async (encode) => {
+  each({ ...identity, ...encodings }, async (encode) => {
     backend.on("/issuer/agent-identities/jwks", () => encode(JSON.stringify(issuer.keySet)))
     const line = await app.step({ task: true }, { environment: { CODEX_ACCESS_TOKEN: issuer.token() } })
     assert.match(line.task!, /^task-new-/)
@@ -66,7 +66,7 @@ describe("reads a key set that is compressed with", () => {
 })
 
 describe("reads the answer to the registration of an agent that is compressed with", () => {
-  each({ ...identity, ...encodings }, [], async (encode) => {
+  each({ ...identity, ...encodings }, async (encode) => {
     backend.on("/authapi/v1/agent/register", () => encode("{\"agent_runtime_id\":\"agent-of-login\"}"))
     const path = `/provider/${++agents}`
     const { end } = await app.run({
@@ -84,7 +84,7 @@ const compress = encoded("compress", () => Buffer.from("1f9d90", "hex"))("")
 const damaged = encoded("gzip", (body) => gzipSync(body).subarray(0, 20))("{\"task_id\":\"task-1\"}")
 
 describe("names the encoding of an answer that it cannot read", () => {
-  each({ zstd, compress, damaged }, [], async (answer) => {
+  each({ zstd, compress, damaged }, async (answer) => {
     const { error } = await registered(answer)
     assert.include(error?.message, answer.headers!["content-encoding"])
     assert.notEqual(error?._tag, undefined)
@@ -147,7 +147,7 @@ describe("`toFetch` hands out what `fetch` would of an answer of the provider's 
       text
     }))
   }
-  each({ ...identity, "gzip that is not said": notSaid, ...said }, [], async (encode) => {
+  each({ ...identity, "gzip that is not said": notSaid, ...said }, async (encode) => {
     const [ours, plain] = await both(encode(text))
     assert.deepStrictEqual(ours, plain)
   })

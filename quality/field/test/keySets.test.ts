@@ -35,7 +35,7 @@ const breakOff = (response: ServerResponse) => {
 
 describe("asks once more where the connection is", () => {
   const breaks = { "reset": reset, "ended without an answer": hangUp, "broken off in the answer": breakOff }
-  each(breaks, [], async (end) => {
+  each(breaks, async (end) => {
     const { error, requests } = await asked(end)
     assert.isUndefined(error)
     assert.strictEqual(requests, 2)
@@ -101,7 +101,7 @@ describe("held by an app, while time passes,", () => {
   })
 
   describe("the last good set is used for an hour if that is asked for, with a warning, while the issuer", () => {
-    each(away, [], async (later) => {
+    each(away, async (later) => {
       const { finds, logs } = await found([find, pass(11), find, pass(45), find], later, hour)
       assert.deepStrictEqual(finds.map(({ keys }) => keys), [["key-1"], ["key-1"], ["key-1"]])
       assert.match(logs, /WARN .*key set/i)
@@ -121,7 +121,7 @@ describe("held by an app, while time passes,", () => {
   })
 
   describe("the last good set is not used for longer than an hour while the issuer", () => {
-    each(away, [], async (later) => {
+    each(away, async (later) => {
       const { finds } = await found([find, pass(30), find, pass(31), find], later, hour)
       assert.deepStrictEqual(finds[0]!.keys, ["key-1"])
       assert.strictEqual(finds[2]!.error?._tag, "JwksError")
@@ -129,7 +129,7 @@ describe("held by an app, while time passes,", () => {
   })
 
   describe("the last good set is not used by default while the issuer", () => {
-    each(away, [], async (later) => {
+    each(away, async (later) => {
       const { finds } = await found([find, pass(11), find], later)
       assert.strictEqual(finds[1]!.error?._tag, "JwksError")
     })
@@ -141,7 +141,7 @@ describe("held by an app, while time passes,", () => {
       "answers 403": status(403),
       "answers what is no key set": status(200, "no")
     }
-    each(there, [], async (later) => {
+    each(there, async (later) => {
       const { finds } = await found([find, pass(11), find], later, hour)
       assert.strictEqual(finds[1]!.error?._tag, "JwksError")
     })

@@ -73,7 +73,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "a URL with a slash and spaces": { HTTPS_PROXY: ` ${proxy.url}/ ` },
       "HTTPS_PROXY, whatever ALL_PROXY is": { HTTPS_PROXY: proxy.url, ALL_PROXY: "http://127.0.0.1:1" }
     }
-    each(variables, [], async (variable) => {
+    each(variables, async (variable) => {
       const ran = await run(hidden, variable)
       succeeded(ran)
       assert.deepStrictEqual([...new Set(ran.lines)], [tunnel])
@@ -126,7 +126,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "a fetch": { steps: [{ fetch: `${hidden.provider}/models` }] },
       "a request to others": { steps: [{ get: `${hidden.origin}/others` }] }
     }
-    each(commands, [], async (command) => {
+    each(commands, async (command) => {
       const ran = await run(hidden, { HTTPS_PROXY: proxy.url }, command)
       succeeded(ran)
       assert.deepStrictEqual([...new Set(ran.lines)], [tunnel])
@@ -135,7 +135,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
 
   describe("forwards a request to others over http: by", () => {
     const variables = { HTTP_PROXY: "HTTP_PROXY", http_proxy: "http_proxy", ALL_PROXY: "ALL_PROXY" }
-    each(variables, [], async (variable) => {
+    each(variables, async (variable) => {
       const url = `http://others.invalid:${plain.port}/x?y=1`
       const ran = await run(plain, { [variable]: proxy.url }, { steps: [{ get: url }] })
       succeeded(ran)
@@ -170,7 +170,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       "its name, over https:": backend.at("localhost"),
       "an IPv4 address, over https:": backend.at("127.0.0.1")
     }
-    each(local, [], async (urls) => {
+    each(local, async (urls) => {
       const steps = [
         { get: `${urls.provider}/models` },
         { socket: `${urls.provider.replace("http", "ws")}/socket` },
@@ -209,7 +209,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
         "is a CIDR of IPv6": [ipv6, `${ipv6}/64`]
       })
     }
-    each(direct, [], async ([host, value, variable = "NO_PROXY"]) => {
+    each(direct, async ([host, value, variable = "NO_PROXY"]) => {
       const ran = await run(backend.at(host), { HTTPS_PROXY: proxy.url, [variable]: value })
       succeeded(ran)
       assert.deepStrictEqual(ran.lines, [])
@@ -226,7 +226,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
     }
     if (ipv4 !== undefined) Object.assign(proxied, { "is another CIDR": [ipv4, "198.51.100.0/24"] })
     if (ipv6 !== undefined) Object.assign(proxied, { "is another CIDR of IPv6": [ipv6, "2001:db8::/32"] })
-    each(proxied, [], async ([host, value]) => {
+    each(proxied, async ([host, value]) => {
       const ran = await run(backend.at(host), { HTTPS_PROXY: proxy.url, NO_PROXY: value })
       succeeded(ran)
       const authority = host.includes(":") ? `[${host}]` : host
@@ -270,7 +270,6 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
     }
     each(
       { socks5: "socks5", socks5h: "socks5h", socks4: "socks4", ftp: "ftp" },
-      [],
       async (scheme) => void await names(withPassword(`${scheme}://127.0.0.1:1080`), /HTTPS_PROXY.*(socks|ftp)/is)
     )
     it("a URL without a scheme", async () => {
@@ -280,7 +279,7 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
     it("a password with a broken escape", async () =>
       void await names(`http://user:${PASSWORD.replace("@", "")}%zz@127.0.0.1:${proxy.port}`, /HTTPS_PROXY.*escape/s))
     it("a URL that is none", async () => void await names(withPassword("http://["), /HTTPS_PROXY/))
-    each({ "407": 407, "403": 403, "502": 502 }, [], async (status) => {
+    each({ "407": 407, "403": 403, "502": 502 }, async (status) => {
       const refusing = await Proxy.start({
         behaviour: Proxy.answers(status, "proxy-authenticate: Basic realm=\"proxy\"\r\n")
       })

@@ -63,7 +63,7 @@ const answers = {
 
 for (const [name, place] of Object.entries(places)) {
   describe(`says that it was an edge that answered ${name}, and what support needs, for`, () => {
-    each(answers, [], async (answer) => {
+    each(answers, async (answer) => {
       const message = await messageOf(place, answer)
       const server = String(answer.headers!.server).replace(/\/.*/, "")
       assert.match(message, new RegExp(server, "i"))
@@ -77,7 +77,6 @@ for (const [name, place] of Object.entries(places)) {
   describe(`says what the service says to ${name}, and what support needs, for`, () => {
     each(
       { "a refusal with 403": 403, "a refusal with 401": 401 },
-      [],
       async (status) => {
         const { headers, ...answer } = Backend.json({ error: { code: "forbidden", message: "Not for you." } }, status)
         const message = await messageOf(place, { ...answer, headers: { ...headers, ...ids } })
@@ -89,7 +88,7 @@ for (const [name, place] of Object.entries(places)) {
   })
 
   describe(`says the status of ${name}`, () => {
-    each({ "403": 403, "401": 401 }, [], async (status) => {
+    each({ "403": 403, "401": 401 }, async (status) => {
       assert.include(await messageOf(place, Backend.json({ error: {} }, status)), String(status))
     })
   })

@@ -34,7 +34,7 @@ const registered = async (answer: Backend.Answer) => {
 }
 
 describe("renews a task that is refused with 401 in the form", () => {
-  each({ ...forms, ...codeOnly }, [], async (refuse) => {
+  each({ ...forms, ...codeOnly }, async (refuse) => {
     const { line, requests } = await answeredFirst(refuse(taskExpired))
     assert.strictEqual(line.status, 200)
     assert.strictEqual(requests, 2)
@@ -42,7 +42,7 @@ describe("renews a task that is refused with 401 in the form", () => {
 })
 
 describe("hands on any other 401, as `fetch` reads it, in the form", () => {
-  each({ ...forms, ...codeOnly }, [], async (refuse) => {
+  each({ ...forms, ...codeOnly }, async (refuse) => {
     const answer = refuse(invalidKey)
     const { line, requests } = await answeredFirst(answer)
     assert.strictEqual(line.status, 401)
@@ -54,14 +54,14 @@ describe("hands on any other 401, as `fetch` reads it, in the form", () => {
 })
 
 describe("names a deleted agent that is refused with 400 in the form", () => {
-  each(typed, [], async (refuse) => {
+  each(typed, async (refuse) => {
     const { line } = await answeredFirst(refuse(agentDeleted(400)))
     assert.include([line.error?.reason, line.error?.cause?.reason], "AgentDeleted")
   })
 })
 
 describe("names a deleted agent at the registration of a task, refused with 403 in the form", () => {
-  each(forms, [], async (refuse) => {
+  each(forms, async (refuse) => {
     const { error } = await registered(refuse(agentDeleted(403)))
     assert.strictEqual(error?.reason, "AgentDeleted")
   })

@@ -34,7 +34,6 @@ const lengthOf = ({ body = "" }: Backend.Answer) => Buffer.byteLength(body)
 describe("renews a task that is refused with 401 in the form", () => {
   each(
     { ...forms, ...codeOnly },
-    [],
     async (refuse) => {
       const { line, seen } = await answeredFirst(refuse(taskExpired))
       assert.strictEqual(line.status, 200)
@@ -43,14 +42,14 @@ describe("renews a task that is refused with 401 in the form", () => {
     }
   )
 
-  each({ invalid_task_id: [], task_not_found: [], task_expired: [] }, [], async (_, code) => {
+  each({ invalid_task_id: [], task_not_found: [], task_expired: [] }, async (_, code) => {
     const { line } = await answeredFirst(forms.JSON({ ...taskExpired, error: { code, message: "" } }))
     assert.strictEqual(line.status, 200)
   })
 })
 
 describe("hands on any other 401, body whole and nothing renewed, in the form", () => {
-  each({ ...forms, ...codeOnly }, [], async (refuse) => handedOn(refuse(invalidKey), forms.JSON(invalidKey)))
+  each({ ...forms, ...codeOnly }, async (refuse) => handedOn(refuse(invalidKey), forms.JSON(invalidKey)))
 
   it("of 300 kilobytes that begin as a refused task does", async () => {
     const { body, ...answer } = forms["text/plain"](taskExpired)
@@ -72,7 +71,7 @@ describe("hands on any other 401, body whole and nothing renewed, in the form", 
 })
 
 describe("hands on a refused task of others, and sends nothing of the run", () => {
-  each(forms, [], async (refuse) => {
+  each(forms, async (refuse) => {
     const path = newPath()
     foreign.on(path, () => refuse(taskExpired))
     const line = await app.step({ get: foreign.origin + path })
@@ -87,14 +86,14 @@ const names = (status: number) => async (refuse: (typeof forms)["JSON"]) => {
   assert.strictEqual(line.error?.cause?.reason, "AgentDeleted")
 }
 
-describe("names a deleted agent that is refused with 403 in the form", () => each(forms, [], names(403)))
+describe("names a deleted agent that is refused with 403 in the form", () => each(forms, names(403)))
 
-describe("names a deleted agent that is refused with 400 in the form", () => each(typed, [], names(400)))
+describe("names a deleted agent that is refused with 400 in the form", () => each(typed, names(400)))
 
 describe.each([403, 400])(
   "hands on any other %i, body whole, in the form",
   (status) =>
-    each(forms, [], async (refuse) => {
+    each(forms, async (refuse) => {
       const refusal = { ...invalidKey, status }
       await handedOn(refuse(refusal), forms.JSON(refusal))
     })

@@ -28,15 +28,14 @@ const names = (status: number) => async (refuse: (typeof forms)["JSON"]) => {
 describe("names a deleted agent that is refused with 403 in the form", () => {
   each(
     forms,
-    [],
     names(403)
   )
 })
 
-describe("names a deleted agent that is refused with 400 in the form", () => each(typed, [], names(400)))
+describe("names a deleted agent that is refused with 400 in the form", () => each(typed, names(400)))
 
 describe("says what any other refusal says, after one attempt, in the form", () => {
-  each(forms, [], async (refuse) => {
+  each(forms, async (refuse) => {
     const { error, requests } = await registered(refuse(invalidKey))
     assert.strictEqual(error?.reason, "Status")
     assert.strictEqual(error?.status, 401)

@@ -27,7 +27,7 @@ const refusedFirst = async (answer: Backend.Answer) => {
 }
 
 describe("renews a task that the handshake is refused with in the form", () => {
-  each({ ...forms, ...codeOnly }, [], async (refuse) => {
+  each({ ...forms, ...codeOnly }, async (refuse) => {
     const { error, seen } = await refusedFirst(refuse(taskExpired))
     assert.isUndefined(error)
     assert.deepStrictEqual(seen.slice(0, 2), ["task-old", "registration"])
@@ -36,7 +36,7 @@ describe("renews a task that the handshake is refused with in the form", () => {
 })
 
 describe("says so if the handshake is refused for another reason, and renews nothing, in the form", () => {
-  each({ ...forms, ...codeOnly }, [], async (refuse) => {
+  each({ ...forms, ...codeOnly }, async (refuse) => {
     const { error, seen } = await refusedFirst(refuse(invalidKey))
     assert.deepStrictEqual(seen, ["task-old"])
     assert.strictEqual(error?.cause?.reason, "Refused")
@@ -49,11 +49,9 @@ const names = (status: number) => async (refuse: (typeof forms)["JSON"]) => {
   assert.strictEqual(error?.cause?.reason, "AgentDeleted")
 }
 
-describe("names a deleted agent that the handshake is refused with 403 for in the form", () =>
-  each(forms, [], names(403)))
+describe("names a deleted agent that the handshake is refused with 403 for in the form", () => each(forms, names(403)))
 
-describe("names a deleted agent that the handshake is refused with 400 for in the form", () =>
-  each(typed, [], names(400)))
+describe("names a deleted agent that the handshake is refused with 400 for in the form", () => each(typed, names(400)))
 
 /** A socket that is sent this event and then, if it is still there, the end. */
 const sentEvent = async (event: object) => {
@@ -81,7 +79,7 @@ const events = {
 }
 
 describe("renews the task, and closes as for a replaced one, after an event with a task's code that is", () => {
-  each(events, [], async (event) => {
+  each(events, async (event) => {
     const { closed, error, messages, registrations } = await sentEvent(event)
     assert.deepStrictEqual(messages, [JSON.stringify(event)])
     assert.strictEqual(registrations, 1)
@@ -99,7 +97,6 @@ describe("hands on an event, and nothing more, that is", () => {
       "text that speaks of a task's code": { type: "response.output_text.delta", delta: "{\"code\":\"task_expired\"}" },
       "an item of the model's that looks like an error": { type: "response.output_item.done", error }
     },
-    [],
     async (event) => {
       const { error, messages, registrations } = await sentEvent(event)
       assert.deepStrictEqual(messages, [JSON.stringify(event)])

@@ -58,14 +58,13 @@ const forms: Record<string, () => Headers> = {
 describe.concurrent("waits as long as is asked for by", () => {
   each(
     forms,
-    [],
     async (headersOf) => {
       const { millis } = await waited(headersOf)
       assert.isAtLeast(millis!, 1450)
       assert.isBelow(millis!, 5000)
     }
   )
-  each({ "seconds, of a 503": 503, "seconds, of a 500": 500 }, [], async (status) => {
+  each({ "seconds, of a 503": 503, "seconds, of a 500": 500 }, async (status) => {
     const { millis } = await waited(() => ({ "retry-after": "2" }), status)
     assert.isAtLeast(millis!, 1950)
   })
@@ -82,7 +81,7 @@ describe.concurrent("waits at least a second for what cannot be read or is none 
     "a word of milliseconds": () => ({ "retry-after-ms": "soon" }),
     "negative milliseconds": () => ({ "retry-after-ms": "-1" })
   }
-  each(odd, [], async (headersOf) => {
+  each(odd, async (headersOf) => {
     const { millis } = await waited(headersOf)
     assert.isAtLeast(millis!, 950)
   })
@@ -93,7 +92,7 @@ describe.concurrent("waits no longer than it would anyway", () => {
     "without a header": () => ({}),
     "for a date that is past": () => ({ "retry-after": inSeconds(-9).toUTCString() })
   }
-  each(short, [], async (headersOf) => {
+  each(short, async (headersOf) => {
     const { millis } = await waited(headersOf)
     assert.isBelow(millis!, 1400)
   })
@@ -107,7 +106,7 @@ describe.concurrent("does not wait longer than 20 seconds, and says how long to 
     "milliseconds": () => ({ "retry-after-ms": "60000" }),
     "an HTTP date": () => ({ "retry-after": inSeconds(60).toUTCString() })
   }
-  each(long, [], async (headersOf) => {
+  each(long, async (headersOf) => {
     const { end, millis } = await waited(headersOf)
     assert.isUndefined(millis)
     assert.strictEqual(end.error?.reason, "Throttled")

@@ -42,7 +42,7 @@ describe("ends as Transport where the connection ends without a close frame:", (
       setTimeout(hangUp, 100)
     }
   }
-  each(ends, [], async (end, name) => {
+  each(ends, async (end, name) => {
     const { error, messages } = await served(end)
     assert.strictEqual(messages?.length, name.includes("at once") ? 0 : 1)
     assert.strictEqual(error?.cause?.reason, "Transport")
@@ -55,7 +55,7 @@ it("ends well with code 1000", async () => {
 })
 
 describe("ends as closed with code", () => {
-  each({ "1008": 1008, "1011": 1011, "4000": 4000 }, [], async (code) => {
+  each({ "1008": 1008, "1011": 1011, "4000": 4000 }, async (code) => {
     const { error } = await served(({ close }) => close(code))
     assert.strictEqual(error?.reason, "Close")
     assert.strictEqual(error?.code, code)

@@ -14,6 +14,22 @@ import * as Text from "../protocol/text.ts"
 import type * as RunAuth from "../run/RunAuth.ts"
 
 /**
+ * Gives a provider's own token, and a new one in the place of one that the provider has refused.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AuthCommand<E extends { readonly message: string } = { readonly message: string }> {
+  /** The token to send now. Asked for at each request. */
+  readonly current: Effect.Effect<Redacted.Redacted<string>, E>
+  /**
+   * Returns the token that follows `stale`, which is the very object that `current` gave. A caller whose token is no longer
+   * the current one gets the current one; all callers with the current one share one run of the command.
+   */
+  readonly renew: (stale: Redacted.Redacted<string>) => Effect.Effect<Redacted.Redacted<string>, E>
+}
+
+/**
  * A provider, of which the members decide that decide in the reference client's configuration too (openai/codex,
  * `provider_uses_first_party_auth_path`).
  *
@@ -31,8 +47,11 @@ export interface Provider {
   readonly environmentKey?: string | undefined
   /** A key of its own, given as such. */
   readonly bearerToken?: Redacted.Redacted<string> | undefined
-  /** Asked for a token at each request; the message of its error is shown. `@agent-identity/node` has `AuthCommand`. */
-  readonly authCommand?: Effect.Effect<Redacted.Redacted<string>, { readonly message: string }> | undefined
+  /**
+   * Gives its token; the message of its error is shown. A 401 renews the token once, and the request is sent once more if its
+   * body can be. `AuthCommand.make` of `@agent-identity/node` makes one of a command line.
+   */
+  readonly authCommand?: AuthCommand | undefined
   /** What signs its requests elsewhere, such as `aws`. */
   readonly cloudSigner?: string | undefined
 }
@@ -88,18 +107,29 @@ export const resolve = (provider: Provider, environment: Environment.Environment
 }
 
 /**
- * The credential of each request of a provider, by its own resolution where that is not the run's. Fails where the
- * environment variable is not set.
+ * What the requests of a provider carry, and what is done about a token that it has refused.
+ *
  * @internal
  */
-export const credential = (
+export interface Own {
+  readonly credential: Effect.Effect<RunAuth.Bearer | RunAuth.None, { readonly detail: string }>
+  /**
+   * Whether there is another token now. Undefined where there never is.
+   */
+  readonly renew: ((refused: RunAuth.Bearer) => Effect.Effect<boolean>) | undefined
+}
+
+/**
+ * The credential of each request of a provider, by its own resolution where that is not the run's. Fails where the
+ * environment variable is not set.
+ *
+ * @internal
+ */
+export const own = (
   provider: Provider,
   resolution: Exclude<Resolution, { readonly _tag: "RunAuth" }>
-): Effect.Effect<
-  Effect.Effect<RunAuth.Bearer | RunAuth.None, { readonly detail: string }>,
-  ConfigError.ConfigError
-> => {
-  if (resolution._tag === "None") return Effect.succeed(Effect.succeed(resolution))
+): Effect.Effect<Own, ConfigError.ConfigError> => {
+  if (resolution._tag === "None") return Effect.succeed({ credential: Effect.succeed(resolution), renew: undefined })
   const name = JSON.stringify(provider.name)
   const bearer = (token: Redacted.Redacted<string>): RunAuth.Bearer => ({
     _tag: "Bearer",
@@ -107,26 +137,45 @@ export const credential = (
     account: undefined,
     reason: `provider ${name} has a token of its own, by ${resolution.source}`
   })
+  const constant = (token: Redacted.Redacted<string>): Own => ({
+    credential: Effect.succeed(bearer(token)),
+    renew: undefined
+  })
   switch (resolution.source) {
     case "environmentKey":
       return Effect.flatMap(Config.redacted(Config.nonEmptyString(provider.environmentKey)), (token) => {
         const around = Text.aroundToken(Redacted.value(token))
         return around === undefined
-          ? Effect.succeed(Effect.succeed(bearer(token)))
+          ? Effect.succeed(constant(token))
           : Effect.fail(ConfigError.InvalidData([provider.environmentKey!], around))
       })
     case "bearerToken": {
       const around = Text.aroundToken(Redacted.value(provider.bearerToken!))
       return Effect.succeed(
         around === undefined
-          ? Effect.succeed(bearer(provider.bearerToken!))
-          : Effect.fail({ detail: `the bearer token of provider ${name} cannot be sent: ${around}` })
+          ? constant(provider.bearerToken!)
+          : {
+            credential: Effect.fail({ detail: `the bearer token of provider ${name} cannot be sent: ${around}` }),
+            renew: undefined
+          }
       )
     }
-    case "authCommand":
-      return Effect.succeed(Effect.mapBoth(provider.authCommand!, {
-        onFailure: (error) => ({ detail: `the auth command of provider ${name} gave no token: ${error.message}` }),
-        onSuccess: bearer
-      }))
+    case "authCommand": {
+      const { current, renew } = provider.authCommand!
+      const without = (error: { readonly message: string }) =>
+        `the auth command of provider ${name} gave no token: ${error.message}`
+      return Effect.succeed({
+        credential: Effect.mapBoth(current, {
+          onFailure: (error) => ({ detail: without(error) }),
+          onSuccess: bearer
+        }),
+        renew: ({ token }) =>
+          Effect.matchEffect(renew(token), {
+            onFailure: (error) =>
+              Effect.as(Effect.logWarning(`A server refused the token, and ${without(error)}`), false),
+            onSuccess: () => Effect.succeed(true)
+          })
+      })
+    }
   }
 }

@@ -21,9 +21,9 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Party from "../protocol/Party.ts"
 import * as Refusal from "../protocol/Refusal.ts"
-import type { TaskId } from "../protocol/TaskId.ts"
 import type * as AgentIdentity from "../run/AgentIdentity.ts"
 import * as Caller from "../run/caller.ts"
+import * as Http from "../run/http.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import { RunTaskError } from "../run/RunTask.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
@@ -85,8 +85,9 @@ export interface Service {
   >
   /**
    * The same client, with what `Provider.resolve` says on every request to the provider's base URL and below it: the
-   * run's identity, the provider's own token, or nothing. Give it the plain client, as to `authorize`. Fails where the
-   * provider's environment variable is not set.
+   * run's identity, the provider's own token, or nothing. Give it the plain client, as to `authorize`. A 401 for a token of
+   * an `authCommand` renews it, and the request is sent once more if its body can be. Fails where the provider's environment
+   * variable is not set.
    */
   readonly authorizeProvider: <E, R>(
     client: HttpClient.HttpClient.With<E, R>,
@@ -165,6 +166,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
       nearMiss: warnOf(urls.environment, warned),
       credential: auth.current,
       recover: auth.recover,
+      renew: undefined,
       agentDeleted: auth.agentDeleted,
       identify
     }
@@ -187,9 +189,9 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
                 nearMiss: warnOf(environment, warned)
               }
               : {
+                ...(yield* Provider.own(provider, resolution)),
                 classify,
                 nearMiss: warnOf(environment, warned),
-                credential: yield* Provider.credential(provider, resolution),
                 recover: () => Effect.succeedNone,
                 agentDeleted: Effect.void,
                 identify: identity
@@ -305,13 +307,14 @@ export const authorizationOf = (
   response: HttpClientResponse.HttpClientResponse
 ): Option.Option<RunAuth.Authorization> => Option.fromNullable(SignedRequest.authorizationOf(response))
 
-/** Whose credential goes where, and what is done about a task that a server has refused. */
+/** Whose credential goes where, and what is done about one that a server has refused. */
 interface Policy {
   readonly classify: (url: URL) => Party.Party
   /** Warns of a foreign URL that looks like the provider's. */
   readonly nearMiss: (url: URL) => Effect.Effect<void>
   readonly credential: Effect.Effect<RunAuth.Credential, RunTaskError | { readonly detail: string }>
   readonly recover: RunAuth.Service["recover"]
+  readonly renew: Provider.Own["renew"]
   readonly agentDeleted: RunAuth.Service["agentDeleted"]
   /** Says of a request that is signed who sends it. */
   readonly identify: (request: HttpClientRequest.HttpClientRequest) => HttpClientRequest.HttpClientRequest
@@ -323,7 +326,7 @@ const authorizeWith = <E, R>(
 ): HttpClient.HttpClient.With<E | ProviderAuthError, R> => {
   const decide = decideBy(policy)
   return HttpClient.makeWith<E | ProviderAuthError, R, E | ProviderAuthError, R>(
-    Effect.flatMap((request) => execute(client, policy, decide, request, undefined)),
+    Effect.flatMap((request) => execute(client, policy, decide, request, false)),
     Effect.succeed
   )
 }
@@ -379,13 +382,13 @@ interface Target {
   readonly party: Party.Party
 }
 
-/** `refused` is the task that the request was sent with before, if it is sent once more. */
+/** `isRepeat` where it was sent before, with a credential that was refused. */
 const execute = <E, R>(
   client: HttpClient.HttpClient.With<E, R>,
   policy: Policy,
   decide: Decide,
   request: HttpClientRequest.HttpClientRequest,
-  refused: TaskId | undefined
+  isRepeat: boolean
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, E | ProviderAuthError, R> =>
   Effect.flatMap(SignedRequest.send(client, request, decide, policy.identify), (outcome) => {
     if (outcome._tag === "Plain") return Effect.succeed(outcome.response)
@@ -400,7 +403,18 @@ const execute = <E, R>(
       )
     }
     const { response } = outcome
-    if (credential._tag !== "Assertion" || !Refusal.isPossible(response)) return SignedRequest.finish(outcome)
+    const again = () => execute(client, policy, decide, request, true)
+    if (credential._tag === "Bearer") {
+      if (policy.renew === undefined || isRepeat || response.status !== 401) return SignedRequest.finish(outcome)
+      return Effect.flatMap(
+        policy.renew(credential),
+        (isRenewed) =>
+          isRenewed && SignedRequest.isReplayable(request.body)
+            ? Effect.zipRight(Http.discard(response), again())
+            : SignedRequest.finish(outcome)
+      )
+    }
+    if (!Refusal.isPossible(response)) return SignedRequest.finish(outcome)
     return Effect.flatMap(Inspect.refusal(response), ([documents, body]) => {
       if (response.status !== 401 && documents.some(Refusal.isAgentDeleted)) {
         return Effect.zipRight(
@@ -409,13 +423,10 @@ const execute = <E, R>(
         )
       }
       const asItCame = SignedRequest.finish(outcome, body)
-      if (response.status !== 401 || refused !== undefined || !documents.some(Refusal.isTaskInvalid)) return asItCame
+      if (response.status !== 401 || isRepeat || !documents.some(Refusal.isTaskInvalid)) return asItCame
       return Effect.matchEffect(policy.recover(credential.taskId), {
         onFailure: (error) => refuse(sent, "NoCredential", error.message, error),
-        onSuccess: (next) =>
-          Option.isSome(next) && SignedRequest.isReplayable(request.body)
-            ? execute(client, policy, decide, request, credential.taskId)
-            : asItCame
+        onSuccess: (next) => Option.isSome(next) && SignedRequest.isReplayable(request.body) ? again() : asItCame
       })
     })
   })

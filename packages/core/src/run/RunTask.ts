@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -20,6 +19,7 @@ import type { AgentRuntimeId } from "../protocol/AgentRuntimeId.ts"
 import type { TaskId } from "../protocol/TaskId.ts"
 import * as AgentIdentity from "./AgentIdentity.ts"
 import * as Backoff from "./backoff.ts"
+import * as Moment from "./moment.ts"
 import * as SingleFlight from "./singleFlight.ts"
 import * as TaskRegistration from "./TaskRegistration.ts"
 import * as Telemetry from "./telemetry.ts"
@@ -128,7 +128,7 @@ export const make = (
     const renewal = yield* SingleFlight.make<TaskId, Failure>()
     const backoff = Backoff.make()
     const closed = closedError(agentRuntimeId)
-    if (first.registeredAt !== undefined) backoff.succeeded(first.registeredAt, yield* Clock.currentTimeMillis)
+    if (first.registeredAt !== undefined) backoff.succeeded(first.registeredAt, yield* Moment.now)
 
     let task = stateOf(first.taskId)
     const current = Effect.suspend(() => task.effect)
@@ -149,12 +149,11 @@ export const make = (
         }),
         Effect.exit,
         Effect.flatMap((exit) =>
-          Effect.clockWith((clock) => {
+          Effect.flatMap(Moment.now, (now) => {
             // After its end the run has no task any more.
             if (task.taskId !== stale) return Effect.map(exit, (_) => _.taskId)
-            const now = clock.unsafeCurrentTimeMillis()
             if (Exit.isSuccess(exit)) {
-              backoff.succeeded(exit.value.registeredAt ?? now, now)
+              backoff.succeeded(exit.value.registeredAt ?? now.wall, now)
               next(stateOf(exit.value.taskId), "Replaced")
             } else backoff.failed(now)
             return Effect.zipRight(report(exit), Effect.map(exit, (_) => _.taskId))
@@ -186,11 +185,10 @@ export const make = (
       )
 
     /** The pause that has been logged: one line says it for all requests of that time. */
-    let said: number | undefined
-    const skipped = (pause: NonNullable<ReturnType<Backoff.Backoff["pause"]>>, now: number) => {
-      const until = now + pause.millis
-      if (said === until) return Effect.succeedNone
-      said = until
+    let said: Moment.Moment | undefined
+    const skipped = (pause: Backoff.Pause) => {
+      if (said === pause.since) return Effect.succeedNone
+      said = pause.since
       const after = pause.after === "registration" ? "it was registered just now" : "its last renewal failed"
       return Effect.logWarning(
         `A server refused the task, and it is not renewed for another ${Math.ceil(pause.millis / 1000)} s: ${after}`
@@ -201,11 +199,10 @@ export const make = (
       current,
       renew,
       recover: (refused) =>
-        Effect.clockWith((clock) => {
-          const now = clock.unsafeCurrentTimeMillis()
+        Effect.flatMap(Moment.now, (now) => {
           const pause = task.taskId === refused && !renewal.isBusy() ? backoff.pause(now) : undefined
           return pause !== undefined
-            ? skipped(pause, now)
+            ? skipped(pause)
             : Effect.catchAllCause(Effect.asSome(renew(refused)), (cause) => {
               // A registration that fails by a defect, too, leaves the request its answer.
               const failure = Option.getOrUndefined(Cause.failureOption(cause))

@@ -128,6 +128,10 @@ const readErrorBody = (response: HttpClientResponse.HttpClientResponse): Effect.
     )
   })
 
+/** Gives the connection of an answer back that nobody wants, in the background. @internal */
+export const discard = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>
+  Effect.asVoid(Effect.forkDaemon(Effect.interruptible(readErrorBody(response))))
+
 const decoded = (read: Read): Effect.Effect<Read> =>
   read.complete ? Effect.map(decompress(read.body, maxBodyBytes), (body) => join([body])) : Effect.succeed(read)
 

@@ -15,6 +15,22 @@ export const now: Effect.Effect<Moment> = Effect.clockWith((clock) =>
   }))
 )
 
-/** A span is over when either clock says so, and when the wall clock went back: then nobody knows how old it is. @internal */
+/** So many milliseconds before, on both clocks. @internal */
+export const before = (now: Moment, millis: number): Moment => ({
+  wall: now.wall - millis,
+  monotonic: now.monotonic - millis
+})
+
+/**
+ * Milliseconds until a span is over; 0 where it is. It is over when either clock says so, and when the wall clock went back:
+ * then nobody knows how old it is.
+ * @internal
+ */
+export const remaining = (since: Moment, spanMillis: number, now: Moment): number =>
+  now.wall < since.wall
+    ? 0
+    : Math.max(0, spanMillis - Math.max(now.wall - since.wall, now.monotonic - since.monotonic))
+
+/** @internal */
 export const isWithin = (since: Moment, spanMillis: number, now: Moment): boolean =>
-  now.wall >= since.wall && now.wall - since.wall < spanMillis && now.monotonic - since.monotonic < spanMillis
+  remaining(since, spanMillis, now) > 0

@@ -14,50 +14,48 @@ export interface SingleFlight<A, E> {
    */
   readonly share: (effect: Effect.Effect<A, E>, key?: unknown) => Effect.Effect<A, E>
   readonly isBusy: () => boolean
-  /** Gives this exit to all who wait for the newest effect, and interrupts that in the background. */
+  /** Gives this exit to all who wait, and interrupts what runs in the background. */
   readonly abandon: (exit: Exit.Exit<A, E>) => Effect.Effect<void>
 }
 
 /**
- * At most one run of an effect at a time, in the runtime of whoever makes it.
+ * At most one run of an effect and key at a time, in the runtime of whoever makes it.
  * @internal
  */
 export const make = <A, E>(): Effect.Effect<SingleFlight<A, E>> =>
   Effect.map(Effect.runtime<never>(), (runtime) => {
     interface Flight {
-      readonly key: unknown
       readonly done: Deferred.Deferred<A, E>
       fiber: Fiber.RuntimeFiber<unknown> | undefined
     }
     const runFork = Runtime.runFork(runtime)
-    let flight: Flight | undefined
+    /** By key. */
+    const flights = new Map<unknown, Flight>()
 
-    const start = (effect: Effect.Effect<A, E>, key: unknown): Deferred.Deferred<A, E> => {
+    const start = (effect: Effect.Effect<A, E>, key: unknown): Flight => {
       // Registered before it is forked: it may end, or ask for itself again, while it is being forked.
-      const started: Flight = { key, done: Deferred.unsafeMake(FiberId.none), fiber: undefined }
-      flight = started
+      const started: Flight = { done: Deferred.unsafeMake(FiberId.none), fiber: undefined }
+      flights.set(key, started)
       started.fiber = runFork(
         Effect.flatMap(Effect.exit(Effect.interruptible(effect)), (exit) => {
-          if (flight === started) flight = undefined
+          if (flights.get(key) === started) flights.delete(key)
           return Deferred.done(started.done, exit)
         })
       )
-      return started.done
+      return started
     }
 
     return {
-      share: (effect, key) =>
-        Effect.suspend(() =>
-          Deferred.await(flight === undefined || flight.key !== key ? start(effect, key) : flight.done)
-        ),
-      isBusy: () => flight !== undefined,
+      share: (effect, key) => Effect.suspend(() => Deferred.await((flights.get(key) ?? start(effect, key)).done)),
+      isBusy: () => flights.size > 0,
       abandon: (exit) =>
         Effect.suspend(() => {
-          const ended = flight
-          flight = undefined
-          if (ended === undefined) return Effect.void
-          const interrupt = ended.fiber === undefined ? Effect.void : Fiber.interruptFork(ended.fiber)
-          return Effect.zipRight(Deferred.done(ended.done, exit), interrupt)
+          const ended = Array.from(flights.values())
+          flights.clear()
+          return Effect.forEach(ended, ({ done, fiber }) => {
+            const interrupt = fiber === undefined ? Effect.void : Fiber.interruptFork(fiber)
+            return Effect.zipRight(Deferred.done(done, exit), interrupt)
+          }, { discard: true })
         })
     }
   })

@@ -1,9 +1,12 @@
 import { Environment, Party, Provider, ProviderAuth } from "@agent-identity/core"
 import { Fakes } from "@agent-identity/testing"
-import { HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
+import { HttpBody, HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Either, FastCheck, Layer, Option, Redacted, Ref } from "effect"
+import { ConfigProvider, Effect, Either, FastCheck, Layer, Logger, Option, Redacted, Ref, Stream } from "effect"
+import type { Socket } from "node:net"
 import { inspect } from "node:util"
+import { driven, transports, turn } from "../utils.ts"
+import { listen } from "./server.ts"
 
 const environment = Either.getOrThrow(Environment.make({}))
 
@@ -15,7 +18,13 @@ const firstParty = {
 
 const secret = "secret-token-of-the-provider"
 
-const authCommand = Effect.succeed(Redacted.make(secret))
+/** The same token at each request, whatever a server says. */
+const constant = (token: Provider.AuthCommand["current"]): Provider.AuthCommand => ({
+  current: token,
+  renew: () => token
+})
+
+const authCommand = constant(Effect.succeed(Redacted.make(secret)))
 
 describe("Provider.resolve", () => {
   const rows: ReadonlyArray<readonly [what: string, provider: Provider.Provider, resolution: string | RegExp]> = [
@@ -176,7 +185,7 @@ describe("ProviderAuth.authorizeProvider", () => {
       const count = yield* Ref.make(0)
       const counting = {
         ...own,
-        authCommand: Effect.map(Ref.updateAndGet(count, (_) => _ + 1), (n) => Redacted.make(`t-${n}`))
+        authCommand: constant(Effect.map(Ref.updateAndGet(count, (_) => _ + 1), (n) => Redacted.make(`t-${n}`)))
       }
       assert.strictEqual((yield* send(counting)).authorization, "Bearer t-1")
       assert.strictEqual((yield* send(counting)).authorization, "Bearer t-2")
@@ -250,7 +259,7 @@ describe("ProviderAuth.authorizeProvider", () => {
 
   it.effect("fails the request, and sends nothing, where the auth command gives no token", () =>
     Effect.gen(function*() {
-      const failing = { ...own, authCommand: Effect.fail(new Error("the vault is sealed")) }
+      const failing = { ...own, authCommand: constant(Effect.fail(new Error("the vault is sealed"))) }
       const error = yield* Effect.flip(send(failing))
       assert.propertyVal(error, "reason", "NoCredential")
       assert.include(String(error), "the vault is sealed")
@@ -259,4 +268,173 @@ describe("ProviderAuth.authorizeProvider", () => {
       assert.propertyVal(refused, "reason", "NoCredential")
       assert.notInclude(inspect(refused, { depth: 9 }), secret)
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+})
+
+describe("a provider that answers 401 to the token of an auth command", () => {
+  const baseUrl = "https://llm.example/v1"
+
+  /** An auth command that counts its runs: `token-1`, `token-2`. From run `failsFrom` on it has none. */
+  const command = (failsFrom = Infinity) => {
+    let runs = 1
+    let token = Redacted.make("token-1")
+    const authCommand: Provider.AuthCommand = {
+      current: Effect.sync(() => token),
+      renew: (stale) =>
+        Effect.suspend(() => {
+          if (stale !== token) return Effect.succeed(token)
+          if (++runs >= failsFrom) return Effect.fail(new Error("the vault is sealed"))
+          return Effect.succeed(token = Redacted.make(`token-${runs}`))
+        })
+    }
+    return { authCommand, runs: () => runs }
+  }
+
+  /** A server that takes these tokens only, and the tokens that it has seen. */
+  const server = (...taken: ReadonlyArray<string>) => {
+    const seen: Array<string | undefined> = []
+    const client = HttpClient.make((request) =>
+      Effect.sync(() => {
+        const token = request.headers.authorization?.replace("Bearer ", "")
+        seen.push(token)
+        return HttpClientResponse.fromWeb(
+          request,
+          taken.includes(token!) ? Response.json({}) : Response.json({ error: "who are you?" }, { status: 401 })
+        )
+      })
+    )
+    return { client, seen }
+  }
+
+  const authorized = (
+    client: HttpClient.HttpClient,
+    more: Omit<Provider.Provider, "name" | "baseUrl">
+  ) =>
+    Effect.flatMap(
+      ProviderAuth.ProviderAuth,
+      ({ authorizeProvider }) => authorizeProvider(client, { name: "own", baseUrl, ...more })
+    )
+
+  it.effect("gets the request once more, with the token of another run", () =>
+    Effect.gen(function*() {
+      const { authCommand, runs } = command()
+      const { client, seen } = server("token-2")
+      const own = yield* authorized(client, { authCommand })
+      const response = yield* own.post(`${baseUrl}/responses`, { body: HttpBody.unsafeJson({ a: 1 }) })
+      assert.strictEqual(response.status, 200)
+      assert.strictEqual((yield* own.get(`${baseUrl}/models`)).status, 200)
+      assert.deepStrictEqual(seen, ["token-1", "token-2", "token-2"])
+      assert.strictEqual(runs(), 2)
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("hands on a second 401, whole", () =>
+    Effect.gen(function*() {
+      const { authCommand } = command()
+      const { client, seen } = server()
+      const own = yield* authorized(client, { authCommand })
+      const response = yield* own.get(`${baseUrl}/models`)
+      assert.strictEqual(response.status, 401)
+      assert.deepStrictEqual(yield* response.json, { error: "who are you?" })
+      assert.notProperty(response.request.headers, "authorization")
+      assert.deepStrictEqual(seen, ["token-1", "token-2"])
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("costs many requests with the same token one run", () =>
+    Effect.gen(function*() {
+      const { authCommand, runs } = command()
+      const { client, seen } = server("token-2")
+      const own = yield* authorized(HttpClient.tap(client, () => Effect.sleep("1 second")), { authCommand })
+      const statuses = yield* driven(Effect.all(
+        Array.from({ length: 50 }, () => Effect.map(own.get(`${baseUrl}/models`), (_) => _.status)),
+        { concurrency: "unbounded" }
+      ))
+      assert.deepStrictEqual(new Set(statuses), new Set([200]))
+      assert.lengthOf(seen, 100)
+      assert.strictEqual(runs(), 2)
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("is the answer to a body that is a stream, and the next request has the new token", () =>
+    Effect.gen(function*() {
+      const { authCommand } = command()
+      const { client, seen } = server("token-2")
+      const own = yield* authorized(client, { authCommand })
+      const body = HttpBody.stream(Stream.make(new Uint8Array([1])))
+      const response = yield* own.post(`${baseUrl}/responses`, { body })
+      assert.strictEqual(response.status, 401)
+      assert.deepStrictEqual(yield* response.json, { error: "who are you?" })
+      assert.strictEqual((yield* own.get(`${baseUrl}/models`)).status, 200)
+      assert.deepStrictEqual(seen, ["token-1", "token-2"])
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("is the answer where the command gives no other token, which is logged", () => {
+    const lines: Array<string> = []
+    const keepLogs = Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => lines.push(String(message))))
+    return Effect.gen(function*() {
+      const { authCommand } = command(2)
+      const { client, seen } = server()
+      const own = yield* authorized(client, { authCommand })
+      const response = yield* own.get(`${baseUrl}/models`)
+      assert.strictEqual(response.status, 401)
+      assert.deepStrictEqual(yield* response.json, { error: "who are you?" })
+      assert.deepStrictEqual(seen, ["token-1"])
+      assert.deepStrictEqual(lines, [
+        "A server refused the token, and the auth command of provider \"own\" gave no token: the vault is sealed"
+      ])
+    }).pipe(Effect.provide(Fakes.layerProviderAuth), Effect.provide(keepLogs))
+  })
+
+  it.effect("works over a client that was made to fail on the status", () =>
+    Effect.gen(function*() {
+      const { authCommand } = command()
+      const { client, seen } = server("token-2")
+      const own = yield* authorized(HttpClient.filterStatusOk(client), { authCommand })
+      assert.strictEqual((yield* own.get(`${baseUrl}/models`)).status, 200)
+      assert.deepStrictEqual(seen, ["token-1", "token-2"])
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  it.effect("renews nothing for another status, another origin, or another kind of token", () =>
+    Effect.gen(function*() {
+      const { authCommand, runs } = command()
+      const forbidding = HttpClient.make((request) =>
+        Effect.succeed(HttpClientResponse.fromWeb(request, new Response(null, { status: 403 })))
+      )
+      const own = yield* authorized(forbidding, { authCommand })
+      assert.strictEqual((yield* own.get(`${baseUrl}/models`)).status, 403)
+      const { client, seen } = server()
+      yield* (yield* authorized(client, { authCommand })).get("https://other.example/v1/models")
+      yield* (yield* authorized(client, { bearerToken: Redacted.make("constant") })).get(`${baseUrl}/models`)
+      assert.deepStrictEqual(seen, [undefined, "constant"])
+      assert.strictEqual(runs(), 1)
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
+  for (const [name, transport] of transports) {
+    it.scoped(`keeps no connection of a refused request, over ${name}`, () =>
+      Effect.gen(function*() {
+        const { authCommand } = command()
+        const seen = new Set<string | undefined>()
+        const open = new Set<Socket>()
+        // It takes each token once.
+        const origin = yield* listen(({ headers: { authorization }, socket }, response) => {
+          if (!open.has(socket)) {
+            open.add(socket)
+            socket.on("close", () => open.delete(socket))
+          }
+          if (seen.has(authorization)) return response.writeHead(401).end("x".repeat(1e6))
+          seen.add(authorization)
+          return response.end("yes")
+        })
+        const { authorizeProvider } = yield* ProviderAuth.ProviderAuth
+        const own = yield* authorizeProvider(yield* HttpClient.HttpClient, {
+          name: "own",
+          baseUrl: origin,
+          authCommand
+        })
+        for (let turns = 0; turns < 10; turns++) {
+          assert.strictEqual(yield* Effect.flatMap(own.get(`${origin}/models`), (_) => _.text), "yes")
+        }
+        assert.strictEqual(seen.size, 10)
+        // Before the garbage collector would do so.
+        yield* Effect.repeat(turn, { until: () => open.size <= 2, times: 50 })
+        assert.isAtMost(open.size, 2)
+      }).pipe(Effect.provide([Fakes.layerProviderAuth, transport])))
+  }
 })

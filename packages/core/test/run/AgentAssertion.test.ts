@@ -14,6 +14,7 @@ import { NodeSigning } from "@agent-identity/node"
 import { Fakes } from "@agent-identity/testing"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Deferred, Effect, Either, Exit, Fiber, Layer, Redacted, Scope, TestClock } from "effect"
+import * as Clocks from "../clocks.ts"
 
 /** This agent and its task. */
 const runOf = (agent: Layer.Layer<AgentIdentity.AgentIdentity, unknown>) =>
@@ -51,6 +52,22 @@ describe("AgentAssertion", () => {
       assert.notStrictEqual(Redacted.value(third.header), Redacted.value(second.header))
       assert.strictEqual(yield* current, third)
     }).pipe(Effect.provide(Run)))
+
+  for (const [what, change] of Object.entries(Clocks.changes)) {
+    it.effect(`has the time of the wall clock where ${what}`, () => {
+      const { change: set, clock } = Clocks.make()
+      const time = Effect.map(
+        current,
+        ({ header }) => Date.parse(Either.getOrThrow(AssertionHeader.decode(Redacted.value(header))).timestamp)
+      )
+      return Effect.gen(function*() {
+        const before = yield* time
+        yield* set(change)
+        const { wall = 0 }: Clocks.Change = change
+        assert.strictEqual(yield* time, before + wall)
+      }).pipe(Effect.provide(Run), Effect.withClock(clock))
+    })
+  }
 
   it.effect("fails with Closed after the end of the run, even where the second's header was signed", () =>
     Effect.gen(function*() {

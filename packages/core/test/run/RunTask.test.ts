@@ -23,6 +23,7 @@ import {
   Scope,
   TestClock
 } from "effect"
+import * as Clocks from "../clocks.ts"
 import { tracing } from "../provider/server.ts"
 
 const Agent = Layer.merge(Fakes.layerTaskRegistration, Fakes.layerAgentIdentity)
@@ -279,6 +280,28 @@ describe("RunTask.recover", () => {
         assert.strictEqual(yield* recover("task-2"), undefined)
       }).pipe(Effect.provide(Run))
     }))
+
+  for (const [what, change] of Object.entries(Clocks.changes)) {
+    it.effect(`is not put off after a registration or a failure where ${what}`, () => {
+      const { change: set, clock, pass } = Clocks.make()
+      return Effect.gen(function*() {
+        const run = yield* RunTask.RunTask
+        const recover = (refused: string) => Effect.map(run.recover(task(refused)), Option.getOrUndefined)
+        yield* pass(29_000)
+        assert.isUndefined(yield* recover("task-1"))
+        yield* set(change)
+        assert.strictEqual(yield* recover("task-1"), "task-2")
+        yield* pass(30_000)
+        yield* (yield* Fakes.Registrations).fail(failure)
+        assert.isUndefined(yield* recover("task-2"))
+        yield* pass(29_000)
+        assert.isUndefined(yield* recover("task-2"))
+        assert.strictEqual((yield* (yield* Fakes.Registrations).calls).length, 3)
+        yield* set(change)
+        assert.strictEqual(yield* recover("task-2"), "task-3")
+      }).pipe(Effect.provide(Run), Effect.withClock(clock))
+    })
+  }
 
   for (
     const [what, ending] of [["has a defect", Effect.die("a defect")], ["interrupts itself", Effect.interrupt]] as const

@@ -20,6 +20,16 @@ describe("a span", () => {
       assert.strictEqual(after(wall, monotonic), isWithin))
   }
 
+  it("remains for as long as the clock that is further says", () => {
+    const remaining = (wall: number, monotonic: number) =>
+      Moment.remaining(since, 1000, { wall: since.wall + wall, monotonic: since.monotonic + monotonic })
+    assert.deepStrictEqual(
+      [remaining(0, 0), remaining(300, 100), remaining(100, 300), remaining(2000, 1), remaining(-1, 1)],
+      [1000, 700, 700, 0, 0]
+    )
+    assert.deepStrictEqual(Moment.before(since, 50), { wall: since.wall - 50, monotonic: 0 })
+  })
+
   it.effect("is measured by Effect's clock", () =>
     Effect.gen(function*() {
       const since = yield* Moment.now

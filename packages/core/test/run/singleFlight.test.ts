@@ -165,6 +165,37 @@ describe("singleFlight", () => {
       assert.isFalse(isBusy())
     }))
 
+  it.effect("shares the older one, too, while a newer one with another key goes on", () =>
+    Effect.gen(function*() {
+      const { share } = yield* SingleFlight.make<string, never>()
+      const gate = yield* Deferred.make<void>()
+      const runs = yield* Ref.make(0)
+      const flight = (key: string) =>
+        share(Effect.as(Effect.zipRight(Ref.update(runs, (_) => _ + 1), Deferred.await(gate)), key), key)
+      const waiters = yield* Effect.forEach(["a", "b", "a", "b", "a"], (key) =>
+        Effect.zipLeft(Effect.fork(flight(key)), Effect.yieldNow()))
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual(yield* Effect.forEach(waiters, Fiber.join), ["a", "b", "a", "b", "a"])
+      assert.strictEqual(yield* Ref.get(runs), 2)
+    }))
+
+  it.effect("abandons those of all keys", () =>
+    Effect.gen(function*() {
+      const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
+      const interrupted = yield* Ref.make(0)
+      const waiters = yield* Effect.forEach([1, 2], (key) =>
+        Effect.zipLeft(
+          Effect.fork(
+            Effect.flip(share(Effect.onInterrupt(Effect.never, () => Ref.update(interrupted, (_) => _ + 1)), key))
+          ),
+          Effect.yieldNow()
+        ))
+      yield* abandon(Exit.fail("closed"))
+      assert.isFalse(isBusy())
+      assert.deepStrictEqual(yield* Effect.forEach(waiters, Fiber.join), ["closed", "closed"])
+      yield* Effect.repeat(Effect.yieldNow(), { until: () => Effect.map(Ref.get(interrupted), (_) => _ === 2) })
+    }))
+
   it.effect("starts again after it was abandoned, without a wait for the cleanup of the abandoned one", () =>
     Effect.gen(function*() {
       const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
@@ -184,6 +215,27 @@ describe("singleFlight", () => {
       assert.isTrue(isBusy())
       yield* Deferred.succeed(gate, undefined)
       assert.strictEqual(yield* Fiber.join(next), "next")
+    }))
+
+  it.effect("is not ended for others by one that was abandoned while it began, and ends later", () =>
+    Effect.gen(function*() {
+      const { abandon, isBusy, share } = yield* SingleFlight.make<string, string>()
+      const [oldGate, newGate] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const ended = yield* Deferred.make<void>()
+      const older = abandon(Exit.fail("closed")).pipe(
+        Effect.zipRight(Deferred.await(oldGate)),
+        Effect.zipRight(Deferred.succeed(ended, undefined)),
+        Effect.as("older")
+      )
+      assert.strictEqual(yield* Effect.flip(share(older)), "closed")
+      const newer = yield* Effect.fork(share(Effect.as(Deferred.await(newGate), "newer")))
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(oldGate, undefined)
+      yield* Deferred.await(ended)
+      yield* Effect.yieldNow()
+      assert.isTrue(isBusy())
+      yield* Deferred.succeed(newGate, undefined)
+      assert.strictEqual(yield* Fiber.join(newer), "newer")
     }))
 
   it.effect("abandons nothing when nothing runs, and runs for the next who asks", () =>

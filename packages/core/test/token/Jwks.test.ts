@@ -18,6 +18,7 @@ import {
   type Scope,
   TestClock
 } from "effect"
+import * as Clocks from "../clocks.ts"
 import { shown } from "../fixtures.ts"
 import { driven, transports, turn } from "../utils.ts"
 import { json, makeServer, paths, type Respond, type Server, text } from "./issuer.ts"
@@ -279,6 +280,35 @@ describe("a key set whose surroundings misbehave", () => {
       yield* find("a")
       assert.strictEqual(fetches, 2)
     }))
+
+  for (const [what, change] of Object.entries(Clocks.changes)) {
+    it.effect(`is fetched again where ${what}, and used until then`, () => {
+      const { change: set, clock, pass } = Clocks.make()
+      let fetches = 0
+      const client = HttpClient.make((request) =>
+        Effect.sync(() => {
+          fetches++
+          return HttpClientResponse.fromWeb(request, Response.json({ keys: [published("a")] }))
+        })
+      )
+      return Effect.gen(function*() {
+        const { find } = yield* Jwks.makeRemote(Effect.succeed(new URL("https://issuer.test/jwks")))
+        yield* find("a")
+        yield* pass(599_000)
+        yield* find("a")
+        assert.strictEqual(fetches, 1)
+        yield* set(change)
+        yield* find("a")
+        assert.strictEqual(fetches, 2)
+        yield* pass(29_000)
+        yield* find("unknown")
+        assert.strictEqual(fetches, 2)
+        yield* set(change)
+        yield* find("unknown")
+        assert.strictEqual(fetches, 3)
+      }).pipe(Effect.provideService(HttpClient.HttpClient, client), Effect.withClock(clock))
+    })
+  }
 
   it.effect("times out also where its layer is built in a region that nothing interrupts", () =>
     Effect.gen(function*() {

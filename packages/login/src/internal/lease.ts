@@ -1,5 +1,5 @@
 /** One step of an agent's record at a time, by one of all the processes that share it. */
-import * as Clock from "effect/Clock"
+import * as Moment from "@agent-identity/core/run/moment"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -12,7 +12,7 @@ import * as CredentialStore from "../CredentialStore.ts"
 export interface Step<E> {
   readonly store: CredentialStore.Service
   readonly binding: CredentialStore.Binding
-  /** How long others leave it alone after the last sign of life. */
+  /** For how long a lease of another has to stand unchanged until it is taken over. Its holder changes it in a quarter of that. */
   readonly lease: Duration.Duration
   /** Fails where the record is no longer wanted: asked at each turn, and again before anything is kept. */
   readonly check: Effect.Effect<void, E>
@@ -29,7 +29,8 @@ export interface Step<E> {
 
 /**
  * The record after the step: whoever gets the lease does the work, everybody else waits for what comes of it. A lease
- * whose holder has died ends by itself.
+ * whose holder has died is taken over once it has stood unchanged for its term, by the monotonic clock of whoever waits:
+ * the wall clocks of two machines may differ.
  * @internal
  */
 export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.AgentRecord, E> =>
@@ -50,28 +51,40 @@ export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.Agent
       ))
     )
 
+    let seen: { readonly lease: Lease; readonly since: number } | undefined
+    const isOver = (lease: Lease, now: Moment.Moment): boolean => {
+      if (seen?.lease.holder === lease.holder && seen.lease.expiresAt === lease.expiresAt) {
+        return now.monotonic - seen.since >= leaseMillis
+      }
+      const isFirst = seen === undefined
+      seen = { lease, since: now.monotonic }
+      return isFirst && now.wall - lease.expiresAt > mostClockDifferenceMillis
+    }
+
     for (let turn = 0;; turn++) {
       yield* step.check
       const current = yield* Effect.mapError(get, step.onStoreError)
       const record = Option.map(current, (entry) => entry.record)
       if (yield* step.isDone(record)) return Option.getOrThrow(record)
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* Moment.now
       const lease = Option.getOrUndefined(record)?.lease
-      if (lease !== undefined && lease.expiresAt > now && lease.expiresAt <= now + longestLeaseMillis) {
+      if (lease !== undefined && !isOver(lease, now)) {
         if (turn === 5) yield* Effect.logInfo("Waiting for another process, which is at work on the same agent")
         yield* Effect.interruptible(Effect.sleep(yield* Random.nextRange(20, Math.min(500, 50 * 2 ** turn))))
         lost = 0
         continue
       }
       const holder = globalThis.crypto.randomUUID()
-      const leased = (of: CredentialStore.AgentRecord, now: number): CredentialStore.AgentRecord => ({
+      const leased = (of: CredentialStore.AgentRecord, { wall }: Moment.Moment): CredentialStore.AgentRecord => ({
         ...of,
-        lease: { holder, expiresAt: now + leaseMillis }
+        lease: { holder, expiresAt: wall + leaseMillis }
       })
       /** Changes the record as long as the lease is ours. */
-      const touch = (change: (record: CredentialStore.AgentRecord, now: number) => CredentialStore.AgentRecord) =>
+      const touch = (
+        change: (record: CredentialStore.AgentRecord, now: Moment.Moment) => CredentialStore.AgentRecord
+      ) =>
         Effect.gen(function*() {
-          const now = yield* Clock.currentTimeMillis
+          const now = yield* Moment.now
           const current = yield* get
           if (Option.isSome(current) && current.value.record.lease?.holder === holder) {
             yield* swap(current, change(current.value.record, now))
@@ -110,8 +123,16 @@ export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.Agent
     }
   })
 
-/** A clock that was wrong must not hold up everybody else. */
+type Lease = typeof CredentialStore.Lease.Type
+
+/** Nobody waits for longer, whatever the options say. */
 const longestLeaseMillis = 600_000
+
+/**
+ * A lease that ended longer ago than any two clocks differ is that of a process that died then. It is taken over at once,
+ * where it is the first thing that is seen of the record.
+ */
+const mostClockDifferenceMillis = 600_000
 
 /** In a row, with the waits between them. */
 const mostLostSwaps = 20
