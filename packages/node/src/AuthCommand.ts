@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Text from "@agent-identity/core/protocol/text"
 import type * as Provider from "@agent-identity/core/Provider"
 import * as Moment from "@agent-identity/core/run/moment"
 import * as SingleFlight from "@agent-identity/core/run/singleFlight"
@@ -140,6 +141,8 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     if (exitCode !== 0) return yield* fail("Failed", `ended with exit code ${exitCode}; run it by hand to see why`)
     yield* Effect.raceFirst(Fiber.join(reading), drained)
     const token = text.trim()
+    const around = Text.aroundToken(token)
+    if (around !== undefined) return yield* fail("NoToken", `printed a token, but ${around}`)
     return /^[\x21-\x7e]+$/.test(token) && token.length <= maxOutputCharacters
       ? Redacted.make(token)
       : yield* fail("NoToken", "printed no token; it has to print one line of visible ASCII and nothing else")

@@ -246,18 +246,6 @@ const makeStore = (given: string): CredentialStore.Service => {
   }
 }
 
-/**
- * Finishes the write in place of a killed process, and says whether there was one.
- * @internal
- */
-export const mend = (file: string): Effect.Effect<boolean> =>
-  onDisk(() => FsPromises.realpath(file), (cause) => cause).pipe(
-    Effect.flatMap((target) =>
-      withLock(target, (cause) => cause, (lock) => onDisk(() => InPlace.recover(target, lock), (cause) => cause))
-    ),
-    Effect.orElseSucceed(() => false)
-  )
-
 /** It was changed, by someone who takes no lock, between our look at it and our write. */
 class Changed extends Data.TaggedError("Changed") {}
 
@@ -289,7 +277,7 @@ const read = (file: string): Effect.Effect<Format.AuthFile, NotWhole | ReadError
     }
   ))
 
-const notJson = "it is no JSON object; repair it, or log in again"
+const notJson = "it is no JSON object in UTF-8; repair it, or log in again"
 
 const unreadable = (error: NodeJS.ErrnoException) => `it cannot be read (${error.code}); see that you may read it`
 

@@ -21,6 +21,8 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as AuthFile from "./AuthFile.ts"
+import * as Disk from "./internal/authFileDisk.ts"
+import { onDisk } from "./internal/onDisk.ts"
 
 /**
  * Why there is no credential. `source` is the variable or the file; nothing of its content is shown.
@@ -184,37 +186,28 @@ const invalid = (source: string, detail: string) => new CredentialSourceError({ 
  */
 export const fromAuthFile = (
   file: string
-): Effect.Effect<Credential, CredentialSourceError, FileSystem.FileSystem> =>
+): Effect.Effect<Credential, CredentialSourceError> =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
     const fail = (reason: CredentialSourceError["reason"], detail: string) =>
       new CredentialSourceError({ reason, source: file, detail })
-    const auth = yield* Effect.mapError(
-      fs.readFile(file),
-      (error) =>
-        error._tag === "SystemError" && error.reason === "NotFound"
-          ? fail(
-            "NotFound",
-            `there is no such file, and CODEX_ACCESS_TOKEN is not set; set it to an agent identity JWT, or ${runtimeIdVariable} and a key`
-          )
-          : fail("Unreadable", "the file cannot be read")
-    ).pipe(
-      Effect.flatMap((bytes) =>
-        Effect.mapError(
-          Effect.flatMap(Effect.try(() => utf8.decode(bytes)), decodeAuthFile),
-          () =>
-            fail(
-              "Invalid",
-              Text.isUtf16(bytes)
-                ? "it is written in UTF-16; save it as UTF-8"
-                : "it is no JSON object with a text as `auth_mode`"
-            )
+    const noJson = fail("Invalid", "it is no JSON object with a text as `auth_mode`")
+    const auth = yield* onDisk(() => Disk.read(file), (error) =>
+      error.code === "ENOENT"
+        ? fail(
+          "NotFound",
+          `there is no such file, and CODEX_ACCESS_TOKEN is not set; set it to an agent identity JWT, or ${runtimeIdVariable} and a key`
         )
-      ),
-      // The reference empties the file and then writes it: a moment later it may be whole.
-      Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 6, while: ({ reason }) => reason === "Invalid" }),
-      Effect.withClock(Clock.make())
-    )
+        : fail("Unreadable", "the file cannot be read")).pipe(
+        Effect.flatMap((found) => {
+          if (found === undefined) return noJson
+          return Text.isUtf16(found.bytes)
+            ? fail("Invalid", "it is written in UTF-16; save it as UTF-8")
+            : Effect.mapError(Effect.flatMap(Effect.try(() => utf8.decode(found.bytes)), decodeAuthFile), () => noJson)
+        }),
+        // The reference empties the file and then writes it: a moment later it may be whole.
+        Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 6, while: ({ reason }) => reason === "Invalid" }),
+        Effect.withClock(Clock.make())
+      )
     if (auth.auth_mode !== "agentIdentity" || auth.agent_identity == null) {
       if (auth.agent_identity != null) {
         yield* Effect.logDebug(`The agent identity in ${file} is ignored: it stands beside another login`)

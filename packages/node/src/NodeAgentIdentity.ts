@@ -457,17 +457,7 @@ export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServic
   isolated(
     Layer.unwrapEffect(Effect.gen(function*() {
       const bases = yield* settings
-      const source = CredentialSource.fromConfig.pipe(
-        // A killed process has written half of a login's file.
-        Effect.retry({
-          times: 1,
-          while: (error) =>
-            error._tag === "CredentialSourceError" && error.reason === "Invalid"
-              ? AuthFile.mend(error.source)
-              : Effect.succeed(false)
-        })
-      )
-      return yield* Effect.matchEffect(source, {
+      return yield* Effect.matchEffect(CredentialSource.fromConfig, {
         onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
           Effect.succeed(
             layerRun({ ...bases, credential, ...transportOf(options) }, requireWorkspace(options.workspace))
