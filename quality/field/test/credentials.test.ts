@@ -44,7 +44,7 @@ describe("is taken:", () => {
     "an auth.json": homeWith(auth),
     "an auth.json with a byte order mark": homeWith(`\ufeff${auth}`)
   }
-  each(environments, [], async (environment) => {
+  each(environments, async (environment) => {
     const { error, status } = await app.step(get, { environment })
     assert.isUndefined(error)
     assert.strictEqual(status, 200)
@@ -71,7 +71,7 @@ describe("is named, without its value:", () => {
     "a key file in UTF-16": [keyFile(Buffer.from(`\ufeff${pem}`, "utf16le")), /key\.pem: .* UTF-16/],
     "an auth.json in UTF-16": [homeWith(Buffer.from(`\ufeff${auth}`, "utf16le")), /auth\.json: .* UTF-16/]
   }
-  each(found, [], async ([environment, says]) => {
+  each(found, async ([environment, says]) => {
     const before = backend.seen.length
     const { error } = await app.step(get, { environment })
     assert.match(error?.message ?? "", says)

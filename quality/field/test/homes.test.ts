@@ -36,7 +36,7 @@ const locks: Readonly<Record<string, (path: string) => void>> = {
 const names = ["auth.json.lock", "auth.lock"]
 
 describe("an opt-in, a second process and a renewal work, and leave alone what stands for the client's locks:", () => {
-  each(locks, [], async (make, name) => {
+  each(locks, async (make, name) => {
     const home = Home.ofLogin()
     const files = names.map((name) => Path.join(home, name))
     files.forEach(make)
@@ -90,7 +90,7 @@ describe("a typed error says what to do", () => {
     "HOME is blank": { HOME: "" }
   }
   describe.skipIf(!Namespaces.canBeNobody)("for a user that the machine does not know, where", () => {
-    each(environments, [], async (environment) => {
+    each(environments, async (environment) => {
       const app = App.start({ ...backend.environment, ...environment }, [], "app.mjs", Namespaces.nobody)
       for (const command of [agent, login]) {
         const { end } = await app.run(command)

@@ -74,7 +74,7 @@ describe.skipIf(!Namespaces.canMount)("an auth.json that is mounted", () => {
     "its task, which leaves JSON all the same": { write: 5, torn: false }
   }
   describe("is mended by the next process after a kill -9 in the middle of writing", () => {
-    each(writes, [], async ({ torn, write }) => {
+    each(writes, async ({ torn, write }) => {
       const { home, inside, mount } = mounted()
       const { tokens } = JSON.parse(Home.textIn(home))
       // What the killed one has leased is over after 2 seconds instead of 20.
@@ -117,7 +117,7 @@ describe.skipIf(!Namespaces.canMount)("an auth.json that is mounted", () => {
     }
   }
   describe("is a typed error that says what to do, and no change, where it is", () => {
-    each(refused, [], async ({ says, script }) => {
+    each(refused, async ({ says, script }) => {
       const place = mounted()
       const before = Home.textIn(place.home)
       const app = start(place.inside, `${place.mount}; ${script(place)}`)

@@ -26,7 +26,7 @@ const get = { get: `${urls.provider}/models` }
 
 describe("a host that is listed gets assertions over http, listed", () => {
   const lists = { "with its port": host, "without a port": "service.test", "among others": `other, ${host} ,` }
-  each(lists, [], async (hosts) => {
+  each(lists, async (hosts) => {
     const { status } = await app.step(get, { environment: { ...ownKey, ...listed(hosts) } })
     assert.strictEqual(status, 200)
     assert.match(backend.seenAt("/provider/models").at(-1)!.task!, /^task-new-/)
@@ -49,7 +49,7 @@ describe("a host that is listed gets assertions over http, listed", () => {
 
 describe("a host that is not listed is an error that names the variable, with", () => {
   const lists = { nothing: "", "another port": "service.test:1", "another host": "test", "this machine": "localhost" }
-  each(lists, [], async (hosts) => {
+  each(lists, async (hosts) => {
     const { error } = await app.step(get, { environment: { ...ownKey, ...listed(hosts) } })
     assert.strictEqual(error?.reason, "InvalidBase")
     assert.match(error!.message!, /^CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL ".*privateNetworkHttp/)
@@ -62,7 +62,7 @@ describe("a host that is not listed is an error that names the variable, with", 
 
 describe("through a proxy", () => {
   const variables = { HTTP_PROXY: { HTTP_PROXY: proxy.url }, ALL_PROXY: { ALL_PROXY: proxy.url } }
-  each(variables, [], async (variable) => {
+  each(variables, async (variable) => {
     const environment = { ...ownKey, ...listed("service.test"), ...variable }
     const { steps } = await app.run({
       environment,
