@@ -117,8 +117,8 @@ const chatGptStaging = { ...staging, providers: ["https://chatgpt-staging.com/ba
 
 /**
  * The bases that are known, from the reference client's `ChatGptEnvironment` (openai/codex,
- * codex-rs/agent-identity/src/lib.rs); `npm run interop` asks the client itself. Only the host that was configured counts
- * as first party.
+ * codex-rs/agent-identity/src/lib.rs); `npm run interop` asks the client itself. Only the host that was configured
+ * counts as first party.
  * @internal
  */
 export const knownBases: ReadonlyArray<KnownBase> = [
