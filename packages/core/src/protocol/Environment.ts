@@ -83,7 +83,7 @@ const defaultBearerOnly: ReadonlyArray<string> = ["/analytics-events"]
  * import { Either } from "effect"
  *
  * const environment = Either.getOrThrow(Environment.make({ paths: Environment.chatGptPaths }))
- * assert.include(environment.paths, "/backend-api/wham/usage")
+ * assert.ok(environment.paths.includes("/backend-api/wham/usage"))
  *
  * @since 0.1.0
  * @category constants
