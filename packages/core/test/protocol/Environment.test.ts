@@ -363,6 +363,27 @@ describe("an environment that is named in part", () => {
   })
 })
 
+describe("further paths", () => {
+  it("of ChatGPT are those at which the reference client sends assertions", () => {
+    assert.deepStrictEqual(Environment.chatGptPaths, [
+      "/backend-api/wham/usage",
+      "/backend-api/wham/rate-limit-reset-credits",
+      "/backend-api/wham/settings/user",
+      "/backend-api/ps/mcp",
+      "/backend-api/ps/plugins"
+    ])
+  })
+
+  it("may lie below the AuthAPI at one provider's origin, where they are first party at another's", () => {
+    const environment = custom({
+      authApi: "https://models.example/api/accounts",
+      providers: ["https://models.example/v1", "https://b.example"],
+      paths: ["/api/accounts/usage"]
+    })
+    assert.isTrue(Either.isRight(environment))
+  })
+})
+
 describe("a refused option", () => {
   const refused: ReadonlyArray<readonly [Environment.Options, message: string | RegExp]> = [
     [{ providers: [] }, "providers is empty. Name at least one provider base URL."],

@@ -320,7 +320,9 @@ describe("a further path", () => {
         }
         assert.strictEqual(at(whole, `${row.authApi}/v1/agent/register`), "Foreign")
       }
-      assert.strictEqual(at(whole, `${origin}/backend-api/me`), "FirstParty")
+      for (const path of ["/me", "/jwks", "/x/jwks", "/agent-identities", "/agent-identities/x/jwks"]) {
+        assert.strictEqual(at(whole, `${origin}/backend-api${path}`), "FirstParty")
+      }
     }
     const own = Party.classifier(Either.getOrThrow(custom({
       authApi: "https://models.example/api/accounts",
