@@ -5,12 +5,34 @@ import { execFile } from "node:child_process"
 import { homedir } from "node:os"
 import { join } from "node:path"
 
-/** What the checks are known to hold for. */
-export const VERSION = "0.169.0"
+/** The newest, which the checks are known to hold for. */
+export const VERSION = "0.171.0"
+
+/** What a run with an older version takes. */
+export interface Past {
+  readonly version: string
+  /** The variable that it reads the token from; `CODEX_ACCESS_TOKEN` by default. */
+  readonly tokenVariable?: string
+  /**
+   * Where it finds the AuthAPI and the key set: by the variables of the newest; at `chatgpt_base_url`, with the variable of
+   * the AuthAPI; or nowhere but at OpenAI's hosts, which our proxy stands for then.
+   */
+  readonly finds: "variables" | "chatGptBase" | "hosts"
+}
+
+/** One of each way in which a client has found its backend, and the newest before this one. */
+export const PAST: ReadonlyArray<Past> = [
+  { version: "0.128.0", tokenVariable: "CODEX_AGENT_IDENTITY", finds: "chatGptBase" },
+  { version: "0.136.0", finds: "chatGptBase" },
+  { version: "0.145.0", finds: "hosts" },
+  { version: "0.169.0", finds: "variables" }
+]
+
+export const NEWEST: Past = { version: VERSION, finds: "variables" }
 
 /** It has 400 MB, so it is no dependency of this repository. */
-const folder = join(homedir(), ".cache", "agent-identity", `codex-${VERSION}`)
-const client = join(folder, "node_modules", "@openai", "codex", "bin", "codex.js")
+const folderOf = (version: string) => join(homedir(), ".cache", "agent-identity", `codex-${version}`)
+const scriptOf = (version: string) => join(folderOf(version), "node_modules", "@openai", "codex", "bin", "codex.js")
 
 export interface Output {
   readonly exitCode: number
@@ -25,7 +47,11 @@ interface RunOptions {
   readonly cwd?: string
 }
 
-const run = (file: string, args: ReadonlyArray<string>, { timeout, ...options }: RunOptions): Effect.Effect<Output> =>
+export const run = (
+  file: string,
+  args: ReadonlyArray<string>,
+  { timeout, ...options }: RunOptions
+): Effect.Effect<Output> =>
   Effect.async((resume, signal) => {
     const limits = { timeout, signal, maxBuffer: 64 * 1024 * 1024 }
     const child = execFile(file, args, { ...options, ...limits }, (error, stdout, stderr) => {
@@ -36,31 +62,38 @@ const run = (file: string, args: ReadonlyArray<string>, { timeout, ...options }:
     child.stdin?.end()
   })
 
-export class ClientMissing extends Schema.TaggedError<ClientMissing>()("ClientMissing", { detail: Schema.String }) {}
+export class ClientMissing extends Schema.TaggedError<ClientMissing>()("ClientMissing", {
+  version: Schema.String,
+  detail: Schema.String
+}) {}
 
 /** Installs it unless it is there, without running any script of it. */
-export const install = Effect.gen(function*() {
-  const fs = yield* FileSystem.FileSystem
-  const expected = `codex-cli ${VERSION}`
-  const version = run(process.execPath, [client, "--version"], { timeout: 30_000 })
-  if ((yield* version).stdout.trim() === expected) return
+export const install = (version: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = folderOf(version)
+    const expected = `codex-cli ${version}`
+    const asked = run(process.execPath, [scriptOf(version), "--version"], { timeout: 30_000 })
+    if ((yield* asked).stdout.trim() === expected) return
 
-  yield* Console.log(`Installing @openai/codex ${VERSION} into ${folder}`)
-  yield* Effect.orDie(fs.makeDirectory(folder, { recursive: true }))
-  yield* Effect.orDie(fs.writeFileString(join(folder, "package.json"), "{ \"private\": true }\n"))
-  const args = [
-    "install",
-    "--ignore-scripts",
-    "--no-audit",
-    "--no-fund",
-    "--fetch-retries=1",
-    `@openai/codex@${VERSION}`
-  ]
-  const npm = yield* run("npm", args, { timeout: 600_000, cwd: folder })
-  if (npm.exitCode !== 0) return yield* new ClientMissing({ detail: lastLine(npm.stderr) })
-  const installed = yield* version
-  if (installed.stdout.trim() !== expected) return yield* new ClientMissing({ detail: lastLine(installed.stderr) })
-})
+    yield* Console.log(`Installing @openai/codex ${version} into ${folder}`)
+    yield* Effect.orDie(fs.makeDirectory(folder, { recursive: true }))
+    yield* Effect.orDie(fs.writeFileString(join(folder, "package.json"), "{ \"private\": true }\n"))
+    const args = [
+      "install",
+      "--ignore-scripts",
+      "--no-audit",
+      "--no-fund",
+      "--fetch-retries=1",
+      `@openai/codex@${version}`
+    ]
+    const npm = yield* run("npm", args, { timeout: 600_000, cwd: folder })
+    if (npm.exitCode !== 0) return yield* new ClientMissing({ version, detail: lastLine(npm.stderr) })
+    const installed = yield* asked
+    if (installed.stdout.trim() !== expected) {
+      return yield* new ClientMissing({ version, detail: lastLine(installed.stderr) })
+    }
+  })
 
 const lastLine = (text: string): string => text.trim().split("\n").at(-1) ?? ""
 
@@ -73,34 +106,39 @@ export const isolation: Effect.Effect<Option.Option<ReadonlyArray<string>>> = Ef
 
 const LOOPBACK_UP = ["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]
 
-/** One run of the client with nothing but what is given here; without a home it has an empty one. */
-const codex = (
-  args: ReadonlyArray<string>,
-  options: { readonly env: Record<string, string>; readonly home?: string | undefined }
-) =>
+/** What a run of the client has besides its arguments. */
+export interface CodexOptions {
+  readonly env: Record<string, string>
+  readonly config?: Readonly<Record<string, string | boolean>> | undefined
+  /** Its `CODEX_HOME`; by default an empty one. */
+  readonly home?: string | undefined
+  /** The newest by default. */
+  readonly version?: string | undefined
+}
+
+/** One run of the client with nothing but what is given here. */
+export const codex = (args: ReadonlyArray<string>, { config = {}, env, version = VERSION, ...options }: CodexOptions) =>
   Effect.gen(function*() {
     const home = options.home ?? (yield* Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped()))
-    return yield* run(process.execPath, [client, ...args], {
+    const settings = Object.entries(config).flatMap(([key, value]) => ["-c", `${key}=${JSON.stringify(value)}`])
+    return yield* run(process.execPath, [scriptOf(version), ...args, ...settings], {
       timeout: 60_000,
       cwd: home,
-      env: { ...options.env, PATH: process.env.PATH ?? "", HOME: home, CODEX_HOME: home }
+      env: { ...env, PATH: process.env.PATH ?? "", HOME: home, CODEX_HOME: home }
     })
   }).pipe(Effect.scoped)
 
 /** It answers a prompt, and ends. */
-export const codexExec = ({ config, prompt, ...options }: {
-  readonly prompt: string
-  readonly config: Record<string, string>
-  readonly env: Record<string, string>
-  readonly home?: string
-}) =>
-  codex([
-    "exec",
-    "--skip-git-repo-check",
-    ...Object.entries(config).flatMap(([key, value]) => ["-c", `${key}=${JSON.stringify(value)}`]),
-    prompt
-  ], options)
+export const codexExec = (prompt: string, options: CodexOptions) =>
+  codex(["exec", "--skip-git-repo-check", prompt], options)
 
-/** What it says of the `auth.json` in that folder. */
-export const codexLoginStatus = (home: string) =>
-  Effect.map(codex(["login", "status"], { env: {}, home }), ({ stderr, stdout }) => stdout + stderr)
+/** The text of its program, to look for names in. */
+export const programText = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const folder = join(folderOf(VERSION), "node_modules", "@openai")
+  const files = (yield* fs.readDirectory(folder, { recursive: true })).filter((file) =>
+    /\/bin\/codex(\.exe)?$/.test(file)
+  )
+  const program = yield* Effect.forEach(files, (file) => fs.readFile(join(folder, file)))
+  return program.map((bytes) => Buffer.from(bytes).toString("latin1")).join("\n")
+})

@@ -63,6 +63,11 @@ export interface ClientOptions {
   readonly userAgent?: string | undefined
   /** The `originator` of requests; `agent_identity` by default. */
   readonly originator?: string | undefined
+  /**
+   * Where the account's data has to stay, such as `us`: sent as `x-openai-internal-codex-residency` wherever `originator`
+   * is. Nothing is sent by default.
+   */
+  readonly residency?: string | undefined
   /** Whether the AuthAPI and the issuer see the ids of the app's traces; they do not by default. */
   readonly sendsTraces?: boolean | undefined
   /** What sends, in the place of `NodeTransport.layer`: a client of yours, which signs nothing. */
@@ -190,19 +195,31 @@ const layerKey = (options: KeyOptions): Identity =>
     })
   ).pipe(Layer.provide(NodeContext.layer))
 
-const layerCaller = ({ originator, sendsTraces, userAgent }: ClientOptions) =>
+const layerCaller = ({ originator, residency, sendsTraces, userAgent }: ClientOptions) =>
   Layer.effect(
     Caller.CallerReference,
-    Effect.map(Caller.CallerReference, (caller): Caller.Caller => ({
-      userAgent: userAgent === undefined ? caller.userAgent : `${userAgent} ${caller.userAgent}`,
-      originator: originator ?? caller.originator,
-      sendsTraces: sendsTraces ?? caller.sendsTraces,
-      isSaidOfSigned: true
-    }))
+    Effect.gen(function*() {
+      if (residency !== undefined && !/^[\x21-\x7e]{1,64}$/.test(residency)) {
+        return yield* new NodeTransport.TransportError({
+          reason: "InvalidHeader",
+          source: "residency",
+          detail: "it is not 1 to 64 visible ASCII characters; give a region such as us"
+        })
+      }
+      const caller = yield* Caller.CallerReference
+      return {
+        userAgent: userAgent === undefined ? caller.userAgent : `${userAgent} ${caller.userAgent}`,
+        originator: originator ?? caller.originator,
+        residency: residency ?? caller.residency,
+        sendsTraces: sendsTraces ?? caller.sendsTraces,
+        isSaidOfSigned: true
+      }
+    })
   )
 
-const transportOf = ({ originator, sendsTraces, transport, userAgent }: ClientOptions): ClientOptions => ({
+const transportOf = ({ originator, residency, sendsTraces, transport, userAgent }: ClientOptions): ClientOptions => ({
   originator,
+  residency,
   sendsTraces,
   transport,
   userAgent
@@ -402,6 +419,8 @@ export interface ChatGptOptions extends ClientOptions {
   readonly sessionSource?: string | undefined
   /** The id of the only account whose login is taken. */
   readonly workspace?: string | undefined
+  /** Further first-party paths, such as `Environment.chatGptPaths`; none by default. */
+  readonly paths?: Environment.Options["paths"]
 }
 
 /**
@@ -456,7 +475,7 @@ export type ChatGptError =
 export const layerChatGpt = (options: ChatGptOptions): Layer.Layer<ChatGptServices, ChatGptError> =>
   isolated(
     Layer.unwrapEffect(Effect.gen(function*() {
-      const bases = yield* settings
+      const bases = { ...yield* settings, paths: options.paths }
       return yield* Effect.matchEffect(CredentialSource.fromConfig, {
         onSuccess: (credential): Effect.Effect<Layer.Layer<ChatGptServices, ChatGptError>> =>
           Effect.succeed(

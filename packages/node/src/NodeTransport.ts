@@ -20,17 +20,22 @@ import * as Proxies from "./internal/proxies.ts"
 import * as Tunnel from "./internal/tunnel.ts"
 
 /**
- * Why the environment's transport cannot be used. `source` is the variable.
+ * Why the environment's transport cannot be used. `source` is the variable, or the option.
  *
  * - `InvalidProxy`: a proxy that is no http: or https: URL. Its URL is not shown, since it may hold a password
  * - `InvalidCertificate`: a file of certificates that cannot be read, or that holds none
+ * - `InvalidHeader`: an option that is no value of a header
  *
  * @since 0.1.0
  * @category errors
  */
 export class TransportError extends Schema.TaggedError<TransportError>("@agent-identity/node/TransportError")(
   "TransportError",
-  { reason: Schema.Literal("InvalidProxy", "InvalidCertificate"), source: Schema.String, detail: Schema.String }
+  {
+    reason: Schema.Literal("InvalidProxy", "InvalidCertificate", "InvalidHeader"),
+    source: Schema.String,
+    detail: Schema.String
+  }
 ) {
   /**
    * @since 0.1.0

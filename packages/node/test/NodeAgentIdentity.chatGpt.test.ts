@@ -1,10 +1,12 @@
 /** A ChatGPT login in a real `auth.json` becomes an agent of a real AuthAPI, in one process. */
+import { Environment, UrlDerivation } from "@agent-identity/core"
+import { NodeAgentIdentity } from "@agent-identity/node"
 import { assert, describe } from "@effect/vitest"
 import { Effect, Fiber, Schedule } from "effect"
 import * as Fs from "node:fs"
 import * as File from "./authFile/files.ts"
-import { makeAgent, requests } from "./backend.ts"
-import { home, live, login, loginIn, run, slow } from "./chatGpt.ts"
+import { makeAgent, requests, withEnvironment } from "./backend.ts"
+import { home, live, login, loginIn, options, run, slow } from "./chatGpt.ts"
 
 const untilAsked = (what: string) =>
   Effect.repeat(requests, { until: (all) => all.includes(what), schedule: Schedule.spaced("2 millis") })
@@ -64,6 +66,26 @@ describe("NodeAgentIdentity.layerChatGpt", () => {
       assert.isUndefined(File.readJson(file).agent_identity)
       assert.strictEqual((yield* run(environment)).credential._tag, "Assertion")
     }))
+
+  live(
+    "signs requests to the further paths that the app names, for a login as for a token",
+    () =>
+      Effect.gen(function*() {
+        const { environment } = yield* home()
+        const { token } = yield* makeAgent()
+        const { origin } = new URL(environment.CODEX_AGENT_IDENTITY_PROVIDER_BASE_URL)
+        const partyOf = (environment: Record<string, string>, paths?: ReadonlyArray<string>) =>
+          Effect.map(UrlDerivation.UrlDerivation, (urls) => urls.classify(new URL("/backend-api/wham/usage", origin)))
+            .pipe(
+              Effect.provide(NodeAgentIdentity.layerChatGpt({ ...options, paths })),
+              withEnvironment(environment)
+            )
+        for (const whose of [environment, { ...environment, CODEX_ACCESS_TOKEN: token }]) {
+          assert.strictEqual(yield* partyOf(whose, Environment.chatGptPaths), "FirstParty")
+          assert.strictEqual(yield* partyOf(whose), "Foreign")
+        }
+      })
+  )
 
   live("uses a token of the environment before a login", () =>
     Effect.gen(function*() {

@@ -59,10 +59,12 @@ const layerOf = ({ chatGpt, options, portable, transport }) => {
   if (portable !== undefined) return layerPortable(portable)
   if (chatGpt !== undefined) return NodeAgentIdentity.layerChatGpt(chatGpt)
   if (options === undefined) return NodeAgentIdentity.layerConfig
-  const privateKey = Redacted.make(options.privateKey)
+  const { privateKey, token, ...rest } = options
   return NodeAgentIdentity.layer({
-    ...options,
-    privateKey,
+    ...rest,
+    ...(token === undefined
+      ? { privateKey: Redacted.make(privateKey) }
+      : { credential: { _tag: "Token", token: Redacted.make(token) } }),
     ...(transport === true ? { transport: Transport } : undefined)
   })
 }

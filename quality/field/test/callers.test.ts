@@ -49,6 +49,46 @@ describe("says what is calling at", () => {
   })
 })
 
+describe("says where data has to stay, where the app is configured so and not else, at", () => {
+  const residency = "x-openai-internal-codex-residency"
+  const configured = (command: App.Command, residency: string): App.Command => {
+    const { chatGpt, environment = {}, steps } = command
+    if (chatGpt !== undefined) return { ...command, chatGpt: { ...chatGpt, residency } }
+    // The same agent or token by options.
+    const { CODEX_ACCESS_TOKEN: token } = environment
+    const bases = {
+      authApi: backend.authApi,
+      providers: [backend.provider],
+      jwksBase: backend.issuer,
+      loopbackHttp: true
+    }
+    const whose = token === undefined ? { agentRuntimeId: "agent-1", privateKey: Home.privateKey } : { token }
+    return { options: { ...bases, ...whose, residency }, steps }
+  }
+  each(ours, [], async (place) => {
+    const [path, command] = place()
+    assert.notProperty(await headersOf(path, command), residency)
+    assert.strictEqual((await headersOf(path, configured(place()[1], "us")))[residency], "us")
+  })
+})
+
+it("sends others nothing of where data has to stay, and takes no value that is no header's", async () => {
+  const options = {
+    authApi: backend.authApi,
+    providers: [backend.provider],
+    loopbackHttp: true,
+    agentRuntimeId: "agent-1",
+    privateKey: Home.privateKey
+  }
+  const command = { options: { ...options, residency: "us" }, steps: [{ get: `${foreign.origin}/resident` }] }
+  assert.notProperty(await headersOf("/resident", command, foreign), "x-openai-internal-codex-residency")
+  for (const residency of ["", "u s", "us\r\nx: y", "ü", "x".repeat(65)]) {
+    const { end } = await app.run({ options: { ...options, residency }, steps: [] })
+    assert.strictEqual(end.error?._tag, "TransportError", JSON.stringify(residency))
+    assert.strictEqual(end.error?.reason, "InvalidHeader")
+  }
+})
+
 describe("leaves a User-Agent of the app's own to", () => {
   const named = { "user-agent": "an-app/1.2" }
   const url = `${backend.provider}/x`

@@ -711,7 +711,7 @@ function makeWaits() {
 
 describe("URLs", () => {
   const KNOWN: ReadonlyMap<string, string> = new Map(
-    ["chatgpt.com", "chat.openai.com", "chatgpt-staging.com"].flatMap((host) =>
+    ["chatgpt.com", "chat.openai.com", "gov.chatgpt.com", "chatgpt-staging.com"].flatMap((host) =>
       ["", "/backend-api", "/codex", "/backend-api/codex"].map((path) => [`https://${host}${path}`, host] as const)
     )
   )
@@ -801,12 +801,17 @@ describe("URLs", () => {
       "https://provider.test/backend-api/codex/analytics-events",
       "https://other.test:8443/v1/analytics-events",
       "http://127.0.0.1:9000/codex/analytics-events"
-    ]
+    ],
+    further: ["https://provider.test", "https://other.test:8443", "http://127.0.0.1:9000"].flatMap((origin) => [
+      `${origin}/backend-api/wham`,
+      `${origin}/ps/plugins`
+    ])
   }
   const Urls = UrlDerivation.layerCustom({
     authApi: "https://provider.test/backend-api/codex/accounts",
     jwksBase: "https://provider.test/backend-api",
     providers: deployment.providers,
+    paths: ["/backend-api/wham", "/ps/plugins"],
     loopbackHttp: true
   })
   let sent: ReadonlyArray<{ readonly href: string; readonly authorization: string | undefined }> = []
@@ -835,7 +840,7 @@ describe("URLs", () => {
     cases: 12_000,
     accepted: [10, 60],
     run: (random) => {
-      const raw = mutated(random, random.pick(deployment.providers) + random.pick(start))
+      const raw = mutated(random, random.pick([...deployment.providers, ...deployment.further]) + random.pick(start))
       sent = []
       const exit = runtime.runSyncExit(Effect.gen(function*() {
         const { authorize } = yield* ProviderAuth.ProviderAuth

@@ -64,6 +64,8 @@ export interface Environment {
   readonly providers: ReadonlyArray<URL>
   /** Paths below each provider base, and all below them, that take bearer tokens and no assertions. */
   readonly bearerOnly: ReadonlyArray<string>
+  /** Paths at the origin of each provider base, and all below them, that are first party too. */
+  readonly paths: ReadonlyArray<string>
 }
 
 /**
@@ -71,6 +73,28 @@ export interface Environment {
  * other one of this kind, plugins, is outside of every known provider base.
  */
 const defaultBearerOnly: ReadonlyArray<string> = ["/analytics-events"]
+
+/**
+ * The paths of ChatGPT outside of `/backend-api/codex` at which the reference client sends assertions: usage, credits,
+ * settings, the MCP server of ChatGPT's apps and plugins. Give it as `paths`.
+ *
+ * @example
+ * import { Environment } from "@agent-identity/core"
+ * import { Either } from "effect"
+ *
+ * const environment = Either.getOrThrow(Environment.make({ paths: Environment.chatGptPaths }))
+ * assert.ok(environment.paths.includes("/backend-api/wham/usage"))
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const chatGptPaths: ReadonlyArray<string> = [
+  "/backend-api/wham/usage",
+  "/backend-api/wham/rate-limit-reset-credits",
+  "/backend-api/wham/settings/user",
+  "/backend-api/ps/mcp",
+  "/backend-api/ps/plugins"
+]
 
 /**
  * One row of the table: a ChatGPT base and what belongs to it, as text.
@@ -88,11 +112,13 @@ const production = { name: "Production", authApi: "https://auth.openai.com/api/a
 const staging = { name: "Staging", authApi: "https://auth.api.openai.org/api/accounts" } as const
 const chatGpt = { ...production, providers: ["https://chatgpt.com/backend-api/codex"] }
 const chatOpenAi = { ...production, providers: ["https://chat.openai.com/backend-api/codex"] }
+const govChatGpt = { ...production, providers: ["https://gov.chatgpt.com/backend-api/codex"] }
 const chatGptStaging = { ...staging, providers: ["https://chatgpt-staging.com/backend-api/codex"] }
 
 /**
  * The bases that are known, from the reference client's `ChatGptEnvironment` (openai/codex,
- * codex-rs/agent-identity/src/lib.rs). Only the host that was configured counts as first party.
+ * codex-rs/agent-identity/src/lib.rs); `npm run interop` asks the client itself. Only the host that was configured
+ * counts as first party.
  * @internal
  */
 export const knownBases: ReadonlyArray<KnownBase> = [
@@ -119,6 +145,18 @@ export const knownBases: ReadonlyArray<KnownBase> = [
     base: "https://chat.openai.com/backend-api/codex",
     jwks: "https://chat.openai.com/backend-api/codex/wham/agent-identities/jwks",
     ...chatOpenAi
+  },
+  { base: "https://gov.chatgpt.com", jwks: "https://gov.chatgpt.com/agent-identities/jwks", ...govChatGpt },
+  {
+    base: "https://gov.chatgpt.com/backend-api",
+    jwks: "https://gov.chatgpt.com/backend-api/wham/agent-identities/jwks",
+    ...govChatGpt
+  },
+  { base: "https://gov.chatgpt.com/codex", jwks: "https://gov.chatgpt.com/codex/agent-identities/jwks", ...govChatGpt },
+  {
+    base: "https://gov.chatgpt.com/backend-api/codex",
+    jwks: "https://gov.chatgpt.com/backend-api/codex/wham/agent-identities/jwks",
+    ...govChatGpt
   },
   {
     base: "https://chatgpt-staging.com",
@@ -162,6 +200,11 @@ export interface Options {
   readonly providers?: ReadonlyArray<string> | undefined
   /** Paths below each provider base that take bearer tokens only; `/analytics-events` by default, `[]` for none. */
   readonly bearerOnly?: ReadonlyArray<string> | undefined
+  /**
+   * Paths outside of the provider bases, at the origin of each, such as `/backend-api/wham/usage`: requests to them and
+   * below them are first party too. None by default; `chatGptPaths` are those of ChatGPT.
+   */
+  readonly paths?: ReadonlyArray<string> | undefined
   /** Allows `http:` for this machine's own addresses in the bases that are named; false by default. */
   readonly loopbackHttp?: boolean | undefined
   /**
@@ -221,9 +264,12 @@ export const make = (options: Options): Either.Either<Environment, UrlDerivation
     const providers = options.providers === undefined
       ? undefined
       : yield* Either.all(options.providers.map((base) => parse("providers", base)))
-    const bearerOnly = yield* Either.all((options.bearerOnly ?? defaultBearerOnly).map(checkPath))
+    const bearerOnly = yield* Either.all(
+      (options.bearerOnly ?? defaultBearerOnly).map((path) => checkPath("bearerOnly", path))
+    )
+    const paths = yield* Either.all((options.paths ?? []).map((path) => checkPath("paths", path)))
     if (authApi !== undefined && providers !== undefined) {
-      return yield* checkProviders({ name: "Custom", authApi, jwks, providers, bearerOnly })
+      return yield* checkProviders({ name: "Custom", authApi, jwks, providers, bearerOnly, paths })
     }
     const known = yield* fromChatGptBase(options.chatGptBase ?? defaultChatGptBase)
     return yield* checkProviders({
@@ -231,7 +277,8 @@ export const make = (options: Options): Either.Either<Environment, UrlDerivation
       authApi: authApi ?? known.authApi,
       jwks: jwks ?? known.jwks,
       providers: providers ?? known.providers,
-      bearerOnly
+      bearerOnly,
+      paths
     })
   })
 
@@ -258,33 +305,42 @@ const acceptedBases = `Give one of ${
   knownBases.map((row) => row.base).join(", ")
 }, or name \`authApi\` and \`providers\` of another backend.`
 
-/** An empty path would be the provider base itself, and nothing below it would be signed. */
-const checkPath = (path: string): Either.Either<string, UrlDerivationError> => {
+/** An empty path would be a whole provider base, or the whole of its origin. */
+const checkPath = (option: "bearerOnly" | "paths", path: string): Either.Either<string, UrlDerivationError> => {
   const endpoint = path.replace(/^\//, "")
   return endpoint !== "" && !/[?#]/.test(endpoint) && BaseUrl.isPlain(BaseUrl.readPath(`/${endpoint}`))
     ? Either.right(path)
-    : Either.left(
-      new UrlDerivationError({
-        reason: "InvalidPath",
-        option: "bearerOnly",
-        input: Text.truncate(path, 128),
-        hint: "Give the path of an endpoint below a provider base, such as `/analytics-events`."
-      })
-    )
+    : Either.left(refusedPath(option, path, pathHints[option]))
 }
 
-/** A provider base that is never first party is a mistake. */
+const refusedPath = (option: "bearerOnly" | "paths", path: string, hint: string) =>
+  new UrlDerivationError({ reason: "InvalidPath", option, input: Text.truncate(path, 128), hint })
+
+const pathHints = {
+  bearerOnly: "Give the path of an endpoint below a provider base, such as `/analytics-events`.",
+  paths: "Give the path of an endpoint at the origin of a provider base, such as `/backend-api/wham/usage`."
+}
+
+/** A provider base, or a path, that is never first party is a mistake. */
 const checkProviders = (environment: Environment): Either.Either<Environment, UrlDerivationError> => {
   const classify = Party.classifier(environment)
   const hidden = environment.providers.find((provider) => classify(provider) !== "FirstParty")
-  return hidden === undefined ? Either.right(environment) : Either.left(
-    refusal(
-      "InvalidBase",
-      "providers",
-      hidden.href,
-      "A provider base does not lie at or below the AuthAPI base or a key set."
+  if (hidden !== undefined) {
+    return Either.left(
+      refusal(
+        "InvalidBase",
+        "providers",
+        hidden.href,
+        "A provider base does not lie at or below the AuthAPI base or a key set."
+      )
     )
+  }
+  const foreign = environment.paths.find((path) =>
+    environment.providers.every((base) => classify(new URL(BaseUrl.withSlash(path), base)) === "Foreign")
   )
+  return foreign === undefined
+    ? Either.right(environment)
+    : Either.left(refusedPath("paths", foreign, "It does not lie at or below the AuthAPI base or a key set."))
 }
 
 const refusal = (reason: "UnsupportedBase" | "InvalidBase", option: keyof Options, base: string, hint: string) =>

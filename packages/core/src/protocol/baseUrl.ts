@@ -94,6 +94,9 @@ export const below = (base: URL, path: string): URL => {
   return url
 }
 
+/** @internal */
+export const withSlash = (path: string): string => `/${path.replace(/^\//, "")}`
+
 /** The lookbehind keeps it linear: many slashes before something else are looked at once. @internal */
 export const trimSlashes = (path: string): string => path.replace(/(?<!\/)\/+$/, "")
 

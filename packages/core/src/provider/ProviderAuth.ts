@@ -178,7 +178,7 @@ export const make: Effect.Effect<Service, never, RunAuth.RunAuth | UrlDerivation
           const resolution = Provider.resolve(provider, urls.environment)
           // Where the base is no URL nothing is the provider's.
           const providers = URL.canParse(provider.baseUrl) ? [new URL(provider.baseUrl)] : []
-          const environment = { ...urls.environment, providers, bearerOnly: [] }
+          const environment = { ...urls.environment, providers, bearerOnly: [], paths: [] }
           const classify = Party.classifier(environment)
           return authorizeWith(
             client,

@@ -67,13 +67,20 @@ export const layer: Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =
 )
 
 /**
- * One of the known ChatGPT bases, such as `https://chatgpt-staging.com/backend-api`.
+ * One of the known ChatGPT bases, such as `https://chatgpt-staging.com/backend-api`. With
+ * `{ paths: Environment.chatGptPaths }` requests outside of `/backend-api/codex` are signed too.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerChatGpt = (base: string): Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =>
-  Layer.effect(UrlDerivation, Effect.suspend(() => Effect.map(toEffect(Environment.make({ chatGptBase: base })), make)))
+export const layerChatGpt = (
+  base: string,
+  options?: Pick<Environment.Options, "bearerOnly" | "paths">
+): Layer.Layer<UrlDerivation, Environment.UrlDerivationError> =>
+  Layer.effect(
+    UrlDerivation,
+    Effect.suspend(() => Effect.map(toEffect(Environment.make({ ...options, chatGptBase: base })), make))
+  )
 
 /**
  * A backend of your own. `jwksBase` is needed where tokens are verified. Fails where a base is refused.

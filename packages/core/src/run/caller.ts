@@ -12,6 +12,8 @@ export const version = "0.1.0"
 export interface Caller {
   readonly userAgent: string
   readonly originator: string
+  /** Where the account's data has to stay, as the reference client says it; undefined where nothing is said. */
+  readonly residency: string | undefined
   /** Whether requests of the app that are signed say so too. */
   readonly isSaidOfSigned: boolean
   /** Whether the AuthAPI sees the ids of the app's traces. */
@@ -23,6 +25,7 @@ export class CallerReference extends Context.Reference<CallerReference>()("@agen
   defaultValue: (): Caller => ({
     userAgent: `agent-identity/${version}`,
     originator: "agent_identity",
+    residency: undefined,
     isSaidOfSigned: false,
     sendsTraces: false
   })
@@ -30,12 +33,17 @@ export class CallerReference extends Context.Reference<CallerReference>()("@agen
 
 /** Names the caller where the request names none. @internal */
 export const named =
-  ({ originator, userAgent }: Caller) =>
+  ({ originator, residency, userAgent }: Caller) =>
   (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
     HttpClientRequest.setHeaders(request, {
       ...(Headers.has(request.headers, "user-agent") ? undefined : { "user-agent": userAgent }),
-      ...(Headers.has(request.headers, "originator") ? undefined : { originator })
+      ...(Headers.has(request.headers, "originator") ? undefined : { originator }),
+      ...(residency === undefined || Headers.has(request.headers, residencyHeader)
+        ? undefined
+        : { [residencyHeader]: residency })
     })
+
+const residencyHeader = "x-openai-internal-codex-residency"
 
 /** The client for requests of our own. @internal */
 export const client = (given: HttpClient.HttpClient): Effect.Effect<HttpClient.HttpClient> =>

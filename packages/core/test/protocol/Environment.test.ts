@@ -19,6 +19,14 @@ const rows: ReadonlyArray<readonly [base: string, authApi: string, jwks: string]
     prod,
     "https://chat.openai.com/backend-api/codex/wham/agent-identities/jwks"
   ],
+  ["https://gov.chatgpt.com", prod, "https://gov.chatgpt.com/agent-identities/jwks"],
+  ["https://gov.chatgpt.com/backend-api", prod, "https://gov.chatgpt.com/backend-api/wham/agent-identities/jwks"],
+  ["https://gov.chatgpt.com/codex", prod, "https://gov.chatgpt.com/codex/agent-identities/jwks"],
+  [
+    "https://gov.chatgpt.com/backend-api/codex",
+    prod,
+    "https://gov.chatgpt.com/backend-api/codex/wham/agent-identities/jwks"
+  ],
   ["https://chatgpt-staging.com", staging, "https://chatgpt-staging.com/agent-identities/jwks"],
   [
     "https://chatgpt-staging.com/backend-api",
@@ -79,6 +87,9 @@ describe("a ChatGPT base", () => {
     "https://chatgpt.com.evil.example/backend-api",
     "https://evil-chatgpt.com/backend-api",
     "https://www.chatgpt.com/backend-api",
+    "https://gov.chatgpt-staging.com/backend-api",
+    "https://gov.chat.openai.com/backend-api",
+    "https://gov.chatgpt.com/api/codex",
     "https://chatgpt.com./backend-api",
     "https://chatgpt.co/backend-api",
     "https://chatgρt.com/backend-api",
@@ -337,14 +348,16 @@ describe("an environment that is named in part", () => {
     authApi: "http://127.0.0.1:1/api",
     jwksBase: "http://127.0.0.1:2/backend-api",
     providers: ["http://127.0.0.1:3/v1"],
-    bearerOnly: ["/telemetry"]
+    bearerOnly: ["/telemetry"],
+    paths: ["/usage"]
   }
-  const asText = ({ authApi, bearerOnly, jwks, name, providers }: Environment.Environment) => ({
+  const asText = ({ authApi, bearerOnly, jwks, name, paths, providers }: Environment.Environment) => ({
     name,
     authApi: authApi.href,
     jwks: jwks?.href,
     providers: providers.map(String),
-    bearerOnly
+    bearerOnly,
+    paths
   })
   const overridden = (options: Environment.Options) =>
     Either.map(Environment.make({ loopbackHttp: true, chatGptBase: base, ...options }), asText)
@@ -352,6 +365,7 @@ describe("an environment that is named in part", () => {
   it("is the known base where nothing is named", () => {
     assert.deepStrictEqual(Either.getOrThrow(overridden({})), asText(known(base)))
     assert.deepStrictEqual(known(base).bearerOnly, ["/analytics-events"])
+    assert.deepStrictEqual(known(base).paths, [])
   })
 
   const replaced: ReadonlyArray<readonly [Environment.Options, Partial<ReturnType<typeof asText>>]> = [
@@ -359,12 +373,14 @@ describe("an environment that is named in part", () => {
     [{ jwksBase: own.jwksBase }, { name: "Custom", jwks: `${own.jwksBase}/wham/agent-identities/jwks` }],
     [{ providers: own.providers }, { name: "Custom", providers: own.providers }],
     [{ bearerOnly: own.bearerOnly }, { bearerOnly: own.bearerOnly }],
-    [{ bearerOnly: [] }, { bearerOnly: [] }]
+    [{ bearerOnly: [] }, { bearerOnly: [] }],
+    [{ paths: own.paths }, { paths: own.paths }],
+    [{ paths: Environment.chatGptPaths }, { paths: Environment.chatGptPaths }]
   ]
   for (const [options, changed] of replaced) {
     it(`replaces ${JSON.stringify(options)} and keeps the others`, () => {
       assert.deepStrictEqual(Either.getOrThrow(overridden(options)), { ...asText(known(base)), ...changed })
-      if (options.bearerOnly !== undefined) return
+      if (options.bearerOnly !== undefined || options.paths !== undefined) return
       for (const loopbackHttp of [false, undefined]) {
         assert.strictEqual(refusal(overridden({ ...options, loopbackHttp })).reason, "InvalidBase")
       }
@@ -394,6 +410,27 @@ describe("an environment that is named in part", () => {
   })
 })
 
+describe("further paths", () => {
+  it("of ChatGPT are those at which the reference client sends assertions", () => {
+    assert.deepStrictEqual(Environment.chatGptPaths, [
+      "/backend-api/wham/usage",
+      "/backend-api/wham/rate-limit-reset-credits",
+      "/backend-api/wham/settings/user",
+      "/backend-api/ps/mcp",
+      "/backend-api/ps/plugins"
+    ])
+  })
+
+  it("may lie below the AuthAPI at one provider's origin, where they are first party at another's", () => {
+    const environment = custom({
+      authApi: "https://models.example/api/accounts",
+      providers: ["https://models.example/v1", "https://b.example"],
+      paths: ["/api/accounts/usage"]
+    })
+    assert.isTrue(Either.isRight(environment))
+  })
+})
+
 describe("a refused option", () => {
   const refused: ReadonlyArray<readonly [Environment.Options, message: string | RegExp]> = [
     [{ providers: [] }, "providers is empty. Name at least one provider base URL."],
@@ -417,9 +454,25 @@ describe("a refused option", () => {
     [{ providers: ["https://auth.openai.com/api/accounts"] }, /^providers "https:.*" is refused as a base URL\. /],
     [{ bearerOnly: [""] }, /^bearerOnly is empty\. Give the path of an endpoint/],
     [{ bearerOnly: ["/"] }, /^bearerOnly "\/" is refused as a path\. Give the path of an endpoint/],
-    ...["//x", "/x//y", "x//y", "/..", "/x/%2e%2e", "/x%2Fy", "/x?y", "/x#y", "/%"].map((path) =>
-      [{ bearerOnly: ["/x", path] }, /^bearerOnly ".*" is refused as a path\. /] as const
-    )
+    [{ paths: [""] }, /^paths is empty\. Give the path of an endpoint at the origin of a provider base/],
+    [{ paths: ["/"] }, /^paths "\/" is refused as a path\. Give the path of an endpoint at the origin/],
+    ...["//x", "/x//y", "x//y", "/..", "/x/%2e%2e", "/x%2Fy", "/x?y", "/x#y", "/%"].flatMap((path) => [
+      [{ bearerOnly: ["/x", path] }, /^bearerOnly ".*" is refused as a path\. /] as const,
+      [{ paths: ["/x", path] }, /^paths ".*" is refused as a path\. /] as const
+    ]),
+    ...["/backend-api/wham/agent-identities/jwks", "/backend-api/WHAM/agent-identities/jwks/x", "agent-identities/jwks"]
+      .map((path) =>
+        [
+          { paths: ["/x", path] },
+          `paths ${
+            JSON.stringify(path)
+          } is refused as a path. It does not lie at or below the AuthAPI base or a key set.`
+        ] as const
+      ),
+    [
+      { authApi: "https://x.example/api/accounts", providers: ["https://x.example/v1"], paths: ["/api/accounts/v1"] },
+      "paths \"/api/accounts/v1\" is refused as a path. It does not lie at or below the AuthAPI base or a key set."
+    ]
   ]
   for (const [options, message] of refused) {
     it(`is named by the error: ${JSON.stringify(options)}`, () => {

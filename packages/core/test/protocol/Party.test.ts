@@ -1,6 +1,6 @@
 import { Environment, Party } from "@agent-identity/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Either } from "effect"
+import { Either, Schema } from "effect"
 
 const known = (base: string) => Either.getOrThrow(Environment.make({ chatGptBase: base }))
 
@@ -251,6 +251,125 @@ describe("Party.classifier", () => {
       assert.isFalse(isFirstParty(chatGpt, new URL(`https://chatgpt.com${path}`)))
     }
   })
+})
+
+describe("a further path", () => {
+  const withPaths = (paths: ReadonlyArray<string>, chatGptBase = "https://chatgpt.com/backend-api") =>
+    Party.classifier(Either.getOrThrow(Environment.make({ chatGptBase, paths })))
+  const at = (party: (url: URL) => Party.Party, url: string) => party(new URL(url))
+  const chatGpt = withPaths(Environment.chatGptPaths)
+  const plain = withPaths([])
+
+  const yes = [
+    "/backend-api/wham/usage",
+    "/backend-api/wham/usage/",
+    "/backend-api/wham/usage?x=/../..",
+    "/backend-api/wham/%75sage/daily",
+    "/backend-api/wham/rate-limit-reset-credits",
+    "/backend-api/wham/settings/user",
+    "/backend-api/ps/mcp",
+    "/backend-api/ps/plugins/installed?limit=200",
+    "/backend-api/ps/plugins/suggested/codex"
+  ]
+  for (const path of yes) {
+    it(`is first party where it is named, and foreign where it is not: ${path}`, () => {
+      assert.strictEqual(at(chatGpt, `https://chatgpt.com${path}`), "FirstParty")
+      assert.strictEqual(at(plain, `https://chatgpt.com${path}`), "Foreign")
+    })
+  }
+
+  const no = [
+    "https://chatgpt.com/backend-api/wham",
+    "https://chatgpt.com/backend-api/wham/usages",
+    "https://chatgpt.com/backend-api/wham/Usage",
+    "https://chatgpt.com/backend-api/wham/usage;x",
+    "https://chatgpt.com/backend-api/wham%2Fusage",
+    "https://chatgpt.com/backend-api/wham/settings",
+    "https://chatgpt.com/backend-api/wham/settings/users",
+    "https://chatgpt.com/backend-api/wham/usage/../tasks",
+    "https://chatgpt.com/backend-api/ps",
+    "https://chatgpt.com/backend-api/ps/plugin",
+    "https://chatgpt.com/backend-api/conversation",
+    "https://chatgpt.com/wham/usage",
+    "https://chatgpt.com/x/backend-api/wham/usage",
+    "https://chatgpt.com/backend-api/wham/agent-identities/jwks",
+    "https://chatgpt.com:8443/backend-api/wham/usage",
+    "http://chatgpt.com/backend-api/wham/usage",
+    "https://gov.chatgpt.com/backend-api/wham/usage",
+    "https://auth.openai.com/backend-api/wham/usage",
+    "https://user@chatgpt.com/backend-api/wham/usage"
+  ]
+  for (const url of no) it(`is not ${url}`, () => assert.strictEqual(at(chatGpt, url), "Foreign"))
+
+  const ambiguous = ["//x", "/a//b", "/..%2fx", "/a%5C..%5Cx", "/%zz", "/..;/x"]
+  for (const path of ambiguous) {
+    it(`leaves no doubt unsaid: ${path} below it is ambiguous`, () => {
+      assert.strictEqual(at(chatGpt, `https://chatgpt.com/backend-api/wham/usage${path}`), "Ambiguous")
+      assert.strictEqual(at(plain, `https://chatgpt.com/backend-api/wham/usage${path}`), "Foreign")
+    })
+  }
+
+  it("is never a key set of any base, nor the AuthAPI, however high the path is", () => {
+    for (const base of Environment.knownBases) {
+      const whole = withPaths(["/backend-api", "/codex", "/api", "/agent-identities"], base.base)
+      const { origin } = new URL(base.base)
+      for (const row of Environment.knownBases) {
+        const { pathname } = new URL(row.jwks)
+        for (const path of [pathname, pathname.toUpperCase(), `${pathname}/x`, pathname.replace("s/j", "s%2Fj")]) {
+          assert.strictEqual(at(whole, origin + path), "Foreign", origin + path)
+        }
+        assert.strictEqual(at(whole, `${row.authApi}/v1/agent/register`), "Foreign")
+      }
+      for (const path of ["/me", "/jwks", "/x/jwks", "/agent-identities", "/agent-identities/x/jwks"]) {
+        assert.strictEqual(at(whole, `${origin}/backend-api${path}`), "FirstParty")
+      }
+    }
+    const own = Party.classifier(Either.getOrThrow(custom({
+      authApi: "https://models.example/api/accounts",
+      paths: ["/api"]
+    })))
+    assert.strictEqual(at(own, "https://models.example/api/usage"), "FirstParty")
+    assert.strictEqual(at(own, "https://models.example/api/Accounts/v1/agent/register"), "Foreign")
+  })
+
+  it("leaves the paths that take bearer tokens only what they are", () => {
+    const whole = withPaths(["/backend-api"])
+    assert.strictEqual(at(whole, "https://chatgpt.com/backend-api/codex/analytics-events/events"), "BearerOnly")
+    assert.strictEqual(at(whole, "https://chatgpt.com/backend-api/codex/responses"), "FirstParty")
+    assert.strictEqual(at(whole, "https://chatgpt.com/backend-api/analytics-events"), "FirstParty")
+  })
+
+  it("is at the origin of each provider base, with or without a slash at its start", () => {
+    for (const path of ["/usage", "usage"]) {
+      const own = Party.classifier(Either.getOrThrow(custom({
+        providers: ["https://models.example/v1", "https://b.example:8443"],
+        paths: [path]
+      })))
+      assert.strictEqual(at(own, "https://models.example/usage/x"), "FirstParty")
+      assert.strictEqual(at(own, "https://models.example/v1/x"), "FirstParty")
+      assert.strictEqual(at(own, "https://models.example/other"), "Foreign")
+      assert.strictEqual(at(own, "https://agents.example/usage"), "Foreign")
+    }
+  })
+
+  const Segment = Schema.String.pipe(Schema.pattern(/^[\w-]{1,12}$/))
+  it.prop(
+    "is first party below it at a segment boundary, for every path, and at no other place",
+    [Schema.NonEmptyArray(Segment), Schema.Array(Segment), Segment],
+    ([path, below, more]) => {
+      const named = `/named/${path.join("/")}`
+      const party = withPaths([named])
+      const tail = below.map((segment) => `/${segment}`).join("")
+      assert.strictEqual(at(party, `https://chatgpt.com${named}${tail}`), "FirstParty")
+      for (const other of [`${named}${more}${tail}`, `/${more}${named}${tail}`, `/named${more}/x`, "/named"]) {
+        assert.strictEqual(at(party, `https://chatgpt.com${other}`), "Foreign", other)
+      }
+      assert.strictEqual(
+        at(party, `https://${more.replace(/_/g, "a").replace(/^-|-$/g, "b")}.chatgpt.com${named}`),
+        "Foreign"
+      )
+    }
+  )
 })
 
 describe("Party.nearMiss", () => {

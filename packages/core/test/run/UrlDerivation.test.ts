@@ -55,6 +55,14 @@ const staging: Expected = {
   thirdParty: ["https://chatgpt.com/backend-api/codex/responses"]
 }
 
+const gov: Expected = {
+  agent: production.agent,
+  task: production.task,
+  jwks: "https://gov.chatgpt.com/backend-api/wham/agent-identities/jwks",
+  firstParty: ["https://gov.chatgpt.com/backend-api/codex/responses", "https://gov.chatgpt.com/backend-api/wham/usage"],
+  thirdParty: ["https://chatgpt.com/backend-api/codex/responses", "https://chatgpt.com/backend-api/wham/usage"]
+}
+
 const own: Expected = {
   agent: "http://127.0.0.1:8080/api/accounts/v1/agent/register",
   task: "http://127.0.0.1:8080/api/accounts/v1/agent/a%2Fb/task/register",
@@ -66,6 +74,11 @@ const own: Expected = {
 const layers: ReadonlyArray<readonly [string, Layer.Layer<UrlDerivation.UrlDerivation, unknown>, Expected]> = [
   ["layer", UrlDerivation.layer, production],
   ["layerChatGpt", UrlDerivation.layerChatGpt("https://chatgpt-staging.com/codex/"), staging],
+  [
+    "layerChatGpt with further paths",
+    UrlDerivation.layerChatGpt("https://gov.chatgpt.com/backend-api", { paths: Environment.chatGptPaths }),
+    gov
+  ],
   ["layerCustom", UrlDerivation.layerCustom(options), own],
   ["layerCustomConfig", configured, own]
 ]

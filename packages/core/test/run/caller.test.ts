@@ -44,11 +44,16 @@ describe("who is calling", () => {
       const caller: Caller.Caller = {
         userAgent: "an-app/1 agent-identity/1",
         originator: "an-app",
+        residency: "us",
         isSaidOfSigned: true,
         sendsTraces: true
       }
       const headers = yield* Effect.provideService(sent(request), Caller.CallerReference, caller)
       assert.strictEqual(headers["user-agent"], "an-app/1 agent-identity/1")
       assert.match(headers.traceparent!, /^00-/)
+      assert.strictEqual(headers["x-openai-internal-codex-residency"], "us")
+      const own = HttpClientRequest.setHeader(request, "x-openai-internal-codex-residency", "eu")
+      const kept = yield* Effect.provideService(sent(own), Caller.CallerReference, caller)
+      assert.strictEqual(kept["x-openai-internal-codex-residency"], "eu")
     }))
 })

@@ -388,6 +388,7 @@ const OWN_SEGMENTS = [
 const HOSTS = [
   "chatgpt.com",
   "chat.openai.com",
+  "gov.chatgpt.com",
   "chatgpt-staging.com",
   "provider.test",
   "evil.example",

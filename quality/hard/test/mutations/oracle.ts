@@ -584,22 +584,28 @@ export interface Deployment {
   /** The AuthAPI and the key sets. */
   readonly never: ReadonlyArray<string>
   readonly bearerOnly: ReadonlyArray<string>
+  /** Further first-party URLs, whose key sets are never. */
+  readonly further: ReadonlyArray<string>
 }
 
 export type Party = "FirstParty" | "BearerOnly" | "Ambiguous" | "Foreign"
 
 /** Whether a URL as it goes on the wire is below a provider base. */
-export const party = (href: string, { bearerOnly, never, providers }: Deployment): Party => {
+export const party = (href: string, { bearerOnly, further, never, providers }: Deployment): Party => {
   const to = wire(href)
   if (to === undefined) return "Foreign"
-  const [bases, nevers, without] = [providers, never, bearerOnly].map((urls) =>
+  const [bases, nevers, without, others] = [providers, never, bearerOnly, further].map((urls) =>
     urls.map((url) => wire(url)!).filter((base) =>
       base.scheme === to.scheme && base.host === to.host && base.port === to.port
     )
-  ) as [Array<Where>, Array<Where>, Array<Where>]
+  ) as [Array<Where>, Array<Where>, Array<Where>, Array<Where>]
   const way = names(to.path)
-  if (way === undefined) return bases.some((base) => to.path.startsWith(`${base.path}/`)) ? "Ambiguous" : "Foreign"
-  if (!bases.some((base) => begins(way, names(base.path)!))) return "Foreign"
+  if (way === undefined) {
+    return [...bases, ...others].some((base) => to.path.startsWith(`${base.path}/`)) ? "Ambiguous" : "Foreign"
+  }
+  const ofKeySet = careless(way).join("/").includes("agent-identities/jwks")
+  const ours = ofKeySet ? bases : [...bases, ...others]
+  if (!ours.some((base) => begins(way, names(base.path)!))) return "Foreign"
   const isBelow = (base: Where) => begins(careless(way), careless(names(base.path)!))
   return nevers.some(isBelow) ? "Foreign" : without.some(isBelow) ? "BearerOnly" : "FirstParty"
 }
