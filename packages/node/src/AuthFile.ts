@@ -1,6 +1,6 @@
 /**
  * The file that the Codex client keeps, `auth.json`, as the place of a person's login and of the agent that is made for
- * it. The reference client reads and writes it too, without a lock; what it knows stays as it wants it.
+ * it. The reference client reads and writes it too, under locks of its own; what it knows stays as it wants it.
  *
  * @since 0.1.0
  */
@@ -246,7 +246,7 @@ const makeStore = (given: string): CredentialStore.Service => {
   }
 }
 
-/** It was changed, by someone who takes no lock, between our look at it and our write. */
+/** It was changed, by a program that does not take our lock, between our look at it and our write. */
 class Changed extends Data.TaggedError("Changed") {}
 
 /** What was read is no JSON object, or not the whole of one. */
@@ -255,7 +255,7 @@ class NotWhole extends Data.TaggedError("NotWhole") {}
 class ReadError extends Data.TaggedError("ReadError")<{ readonly cause: NodeJS.ErrnoException }> {}
 
 /**
- * The reference empties the file and then writes it: what is not whole may be so a moment later. The wait is for another
+ * Versions of the reference before 0.166 empty the file and then write it: what is not whole may be so a moment later. The wait is for another
  * process, in real time, whatever clock this one has; and outside of the lock.
  */
 const untilWhole = <A, E, R>(effect: Effect.Effect<A, E | NotWhole, R>): Effect.Effect<A, E | NotWhole, R> =>

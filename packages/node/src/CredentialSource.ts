@@ -204,7 +204,7 @@ export const fromAuthFile = (
             ? fail("Invalid", "it is written in UTF-16; save it as UTF-8")
             : Effect.mapError(Effect.flatMap(Effect.try(() => utf8.decode(found.bytes)), decodeAuthFile), () => noJson)
         }),
-        // The reference empties the file and then writes it: a moment later it may be whole.
+        // Older versions of the reference empty the file and then write it: a moment later it may be whole.
         Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 6, while: ({ reason }) => reason === "Invalid" }),
         Effect.withClock(Clock.make())
       )

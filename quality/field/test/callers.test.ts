@@ -65,7 +65,7 @@ describe("says where data has to stay, where the app is configured so and not el
     const whose = token === undefined ? { agentRuntimeId: "agent-1", privateKey: Home.privateKey } : { token }
     return { options: { ...bases, ...whose, residency }, steps }
   }
-  each(ours, [], async (place) => {
+  each(ours, async (place) => {
     const [path, command] = place()
     assert.notProperty(await headersOf(path, command), residency)
     assert.strictEqual((await headersOf(path, configured(place()[1], "us")))[residency], "us")

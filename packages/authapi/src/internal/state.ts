@@ -5,16 +5,22 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Os from "node:os"
+import { CommandError } from "./options.ts"
 
 export const folderOf = (port: number) =>
   Effect.gen(function*() {
     const path = yield* Path.Path
-    const state = Option.getOrElse(
-      yield* Config.option(Config.nonEmptyString("XDG_STATE_HOME")),
-      () => path.join(Os.homedir(), ".local", "state")
-    )
+    const state = Option.getOrUndefined(yield* Config.option(Config.nonEmptyString("XDG_STATE_HOME"))) ??
+      path.join(yield* home, ".local", "state")
     return path.join(state, "agent-identity", `authapi-${port}`)
   })
+
+/** Node throws for a user that the machine does not know, where `HOME` is not set. */
+const home = Effect.try({
+  try: () => Os.homedir().trim() || Os.userInfo().homedir,
+  catch: () =>
+    new CommandError({ message: "HOME is not set, and this user has no home folder: set XDG_STATE_HOME to a folder" })
+})
 
 export const makeFolder = (port: number) =>
   Effect.gen(function*() {
