@@ -163,7 +163,7 @@ describe("two machines with one home register one agent", () => {
 
   describe.concurrent("where the first is killed at work, and the second waits about 20 seconds,", () => {
     each(offs, async (millis) => {
-      const { first, home, own, path, run, second } = await off(millis, "10")
+      const { first, home, own, path, run, second } = await off(millis, "4")
       own.on(path, () => own.seenAt(path).length === 1 ? undefined : Backend.json({ agent_runtime_id: "agent-2" }))
       // What it costs to begin is not what is measured.
       await second.run({ steps: [] })
