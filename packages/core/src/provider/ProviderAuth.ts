@@ -23,7 +23,6 @@ import * as Party from "../protocol/Party.ts"
 import * as Refusal from "../protocol/Refusal.ts"
 import type * as AgentIdentity from "../run/AgentIdentity.ts"
 import * as Caller from "../run/caller.ts"
-import * as Http from "../run/http.ts"
 import * as RunAuth from "../run/RunAuth.ts"
 import { RunTaskError } from "../run/RunTask.ts"
 import * as UrlDerivation from "../run/UrlDerivation.ts"
@@ -410,7 +409,7 @@ const execute = <E, R>(
         policy.renew(credential),
         (isRenewed) =>
           isRenewed && SignedRequest.isReplayable(request.body)
-            ? Effect.zipRight(Http.discard(response), again())
+            ? Effect.zipRight(Inspect.drop(response, undefined), again())
             : SignedRequest.finish(outcome)
       )
     }
@@ -426,7 +425,10 @@ const execute = <E, R>(
       if (response.status !== 401 || isRepeat || !documents.some(Refusal.isTaskInvalid)) return asItCame
       return Effect.matchEffect(policy.recover(credential.taskId), {
         onFailure: (error) => refuse(sent, "NoCredential", error.message, error),
-        onSuccess: (next) => Option.isSome(next) && SignedRequest.isReplayable(request.body) ? again() : asItCame
+        onSuccess: (next) =>
+          Option.isSome(next) && SignedRequest.isReplayable(request.body)
+            ? Effect.zipRight(Inspect.drop(response, body), again())
+            : asItCame
       })
     })
   })

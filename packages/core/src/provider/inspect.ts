@@ -25,6 +25,15 @@ export const refusal = (
     ? Effect.succeed([Refusal.documents(response.headers, undefined), undefined])
     : read(response)
 
+/** Gives the connection of an answer back that is not handed on. @internal */
+export const drop = (
+  response: HttpClientResponse.HttpClientResponse,
+  body: Body | undefined
+): Effect.Effect<void> =>
+  body === undefined
+    ? Http.discard(response)
+    : Effect.asVoid(Effect.forkDaemon(Effect.interruptible(Effect.ignore(Stream.runHead(body)))))
+
 const read = (response: HttpClientResponse.HttpClientResponse) =>
   // Between the fork and the handing over of the fiber nothing is interrupted.
   Effect.uninterruptibleMask((restore) =>

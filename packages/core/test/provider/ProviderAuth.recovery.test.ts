@@ -5,7 +5,7 @@ import { NodeContext, NodeHttpClient } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream, TestClock } from "effect"
 import { driven, transports, turn } from "../utils.ts"
-import { invalidTask, layerRun, serve, serveTasks } from "./server.ts"
+import { invalidTask, json, layerRun, serve, serveTasks } from "./server.ts"
 
 const failure = new TaskRegistration.TaskRegistrationError({
   reason: "Status",
@@ -51,6 +51,28 @@ for (const [name, transport] of transports) {
           assert.isAtMost(requests.length, 1000)
         }).pipe(Effect.provide(layerRun(origin)))
       }).pipe(Effect.provide(transport)))
+
+    for (const length of [undefined, String(10 * 1024 * 1024)]) {
+      it.scoped(`gives back the connection of a refusal that does not end, ${length ?? "no"} content-length`, () =>
+        Effect.gen(function*() {
+          const closed = yield* Deferred.make<void>()
+          const { origin, url } = yield* serve((seen, response) => {
+            if (seen.task === "task-2") return json(response, 200, {})
+            response.on("close", () => Deferred.unsafeDone(closed, Effect.void))
+            response.writeHead(401, {
+              "x-openai-ide-error-code": "task_expired",
+              ...(length === undefined ? undefined : { "content-length": length })
+            })
+            response.write("x".repeat(100 * 1024))
+          })
+          yield* Effect.gen(function*() {
+            const client = yield* authorized
+            yield* laterThanYoung
+            assert.strictEqual((yield* client.get(url)).status, 200)
+            yield* Deferred.await(closed)
+          }).pipe(Effect.provide(layerRun(origin)))
+        }).pipe(Effect.provide(transport)))
+    }
 
     it.scoped("hands a 401 of 10 MiB on, whole, without looking into it", () =>
       Effect.gen(function*() {
