@@ -112,6 +112,10 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     new AuthCommandError({ reason, command: options.command, detail })
   const timeout = options.timeout ?? "5 seconds"
   return Effect.gen(function*() {
+    // `spawn` throws for these.
+    if (/^\s*$|\0/.test(options.command) || options.args?.some((arg) => arg.includes("\0")) === true) {
+      return yield* fail("CannotRun", "cannot be run: it is empty or has a NUL; name a program that there is")
+    }
     // Its standard input is empty, and what it complains of is read and dropped: else a command may wait for us.
     const child = yield* Command.start(Command.feed(Command.make(options.command, ...options.args ?? []), ""))
     yield* Effect.forkScoped(Effect.ignore(Stream.runDrain(child.stderr)))
@@ -143,6 +147,7 @@ const run = (options: Options): Effect.Effect<Redacted.Redacted<string>, AuthCom
     const token = text.trim()
     const around = Text.aroundToken(token)
     if (around !== undefined) return yield* fail("NoToken", `printed a token, but ${around}`)
+    if (token.startsWith("{")) return yield* fail("NoToken", "printed JSON; it has to print the token alone")
     return /^[\x21-\x7e]+$/.test(token) && token.length <= maxOutputCharacters
       ? Redacted.make(token)
       : yield* fail("NoToken", "printed no token; it has to print one line of visible ASCII and nothing else")

@@ -173,7 +173,7 @@ const makeStore = (given: string): CredentialStore.Service => {
   const onLockError = (lock: string) => (error: NodeJS.ErrnoException) => {
     const code = error.code ?? ""
     if (code === "ELOCKED") return fail("Locked", `others hold the lock ${lock} all the time; try again later`)
-    return code === "ENOENT" || diskFull.has(code)
+    return code === "ENOENT" || code === "EROFS" || diskFull.has(code)
       ? onWriteError(error)
       : fail("Unwritable", `its lock ${lock} cannot be made (${code}); see that you may create files in that folder`)
   }

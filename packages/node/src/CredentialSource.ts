@@ -131,6 +131,8 @@ const fromKeyVariables = Effect.gen(function*() {
   if (text !== undefined && file !== undefined) {
     return yield* invalid(privateKeyVariable, `${keyFileVariable} is set too; unset one of them`)
   }
+  const aroundFile = Text.aroundToken(file ?? "")
+  if (aroundFile !== undefined) return yield* invalid(keyFileVariable, aroundFile)
   const privateKey = file !== undefined
     ? yield* readKeyFile(file)
     : text !== undefined
@@ -251,7 +253,7 @@ const fromToken = (source: string, token: string): Effect.Effect<Credential, Cre
       "it is a personal access token (`at-…`), which is no agent identity; give an agent identity JWT"
     )
   }
-  return token.startsWith("sk-")
+  return /^sk-/i.test(token)
     ? fail("ApiKey", "it is an API key (`sk-…`), which is no agent identity; give an agent identity JWT")
     : Effect.succeed({ _tag: "Token", token: Redacted.make(token) })
 }

@@ -146,7 +146,13 @@ export const layerProcess = (options: Options): Layer.Layer<ProcessServices, Pro
   )
 
 const layerBase = (options: Environment.Options & ClientOptions, isOwnKey = false) =>
-  Layer.merge(layerUrls(options, isOwnKey), options.transport ?? NodeTransport.layerWith(options))
+  Layer.merge(
+    layerUrls(options, isOwnKey),
+    Layer.provide(
+      options.transport ?? NodeTransport.layer,
+      Layer.succeed(NodeTransport.DirectHosts, options.privateNetworkHttp ?? [])
+    )
+  )
 
 const layerIdentity = (
   options: Options
@@ -199,11 +205,12 @@ const layerCaller = ({ originator, residency, sendsTraces, userAgent }: ClientOp
   Layer.effect(
     Caller.CallerReference,
     Effect.gen(function*() {
-      if (residency !== undefined && !/^[\x21-\x7e]{1,64}$/.test(residency)) {
+      for (const [source, value] of Object.entries({ userAgent, originator, residency })) {
+        if (value === undefined || isHeader(source, value)) continue
         return yield* new NodeTransport.TransportError({
           reason: "InvalidHeader",
-          source: "residency",
-          detail: "it is not 1 to 64 visible ASCII characters; give a region such as us"
+          source,
+          detail: headerHints[source]!
         })
       }
       const caller = yield* Caller.CallerReference
@@ -216,6 +223,18 @@ const layerCaller = ({ originator, residency, sendsTraces, userAgent }: ClientOp
       }
     })
   )
+
+/** A User-Agent has several words. */
+const isHeader = (source: string, value: string): boolean =>
+  source === "userAgent"
+    ? /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/.test(value)
+    : /^[\x21-\x7e]{1,64}$/.test(value)
+
+const headerHints: Readonly<Record<string, string>> = {
+  userAgent: "it is not 1 to 256 ASCII characters in one line; give a name and a version such as my-app/1.2",
+  originator: "it is not 1 to 64 visible ASCII characters; give a name such as my_app",
+  residency: "it is not 1 to 64 visible ASCII characters; give a region such as us"
+}
 
 const transportOf = ({ originator, residency, sendsTraces, transport, userAgent }: ClientOptions): ClientOptions => ({
   originator,

@@ -8,6 +8,7 @@ import * as BaseUrl from "@agent-identity/core/protocol/baseUrl"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Undici from "@effect/platform-node/Undici"
 import * as HttpClient from "@effect/platform/HttpClient"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -72,6 +73,15 @@ const settings: Effect.Effect<Settings, TransportError> = Effect.mapError(
 export const layer: Layer.Layer<HttpClient.HttpClient, TransportError> = Layer.suspend(() => layerWith({}))
 
 /**
+ * The hosts that the run around a transport names: a transport of the app's own is built over `layer`, too.
+ *
+ * @internal
+ */
+export class DirectHosts extends Context.Reference<DirectHosts>()("@agent-identity/node/DirectHosts", {
+  defaultValue: (): ReadonlyArray<string> => []
+}) {}
+
+/**
  * Builds `layer` with hosts of `http:` that no proxy is used for, beside those of `NO_PROXY`: the ones that
  * `Environment.Options` names for `http:`. An assertion would cross the proxy in clear text.
  *
@@ -86,7 +96,8 @@ export const layerWith = (
     Effect.gen(function*() {
       const closing = new AbortController()
       const { proxies, secureContext } = yield* settings
-      const isDirect = (url: URL) => url.protocol === "http:" && BaseUrl.isListed(url, options)
+      const privateNetworkHttp = [...options.privateNetworkHttp ?? [], ...yield* DirectHosts]
+      const isDirect = (url: URL) => url.protocol === "http:" && BaseUrl.isListed(url, { privateNetworkHttp })
       const dispatcher = makeDispatcher({
         secureContext,
         proxies: (url) => isDirect(url) ? undefined : proxies(url)
@@ -124,18 +135,18 @@ const makeDispatcher = ({ proxies, secureContext }: Settings, signal: AbortSigna
   })
 
 /**
- * What a handshake of `ws` goes through.
+ * What a handshake of `ws` goes through. The signal ends a connection that is still being made.
  *
  * @internal
  */
-export const agentOf = (url: URL): Effect.Effect<Https.Agent | undefined, TransportError> =>
+export const agentOf = (url: URL, signal: AbortSignal): Effect.Effect<Https.Agent | undefined, TransportError> =>
   !/^(?:wss|https):$/.test(url.protocol) ?
     Effect.succeed(undefined) :
     Effect.map(settings, ({ proxies, secureContext }) => {
       const proxy = proxies(url)
       return proxy === undefined
         ? secureContext && new Https.Agent({ secureContext })
-        : new TunnelAgent((callback) => Tunnel.connect({ proxy, url, secureContext }, callback))
+        : new TunnelAgent((callback) => Tunnel.connect({ proxy, url, secureContext, signal }, callback))
     })
 
 class TunnelAgent extends Https.Agent {

@@ -142,9 +142,11 @@ export const make = (
       }
       dial = dialed
       yield* Effect.annotateCurrentSpan(RunAuth.attributes(signed.authorization))
+      const closing = new AbortController()
+      yield* Effect.addFinalizer(() => Effect.sync(() => closing.abort()))
       const agent = options.agent ??
         (yield* Effect.mapError(
-          URL.canParse(url) ? NodeTransport.agentOf(new URL(url)) : Effect.succeed(undefined),
+          URL.canParse(url) ? NodeTransport.agentOf(new URL(url), closing.signal) : Effect.succeed(undefined),
           ({ message }) => openError(fail("Transport", message))
         ))
       const clientOptions = {

@@ -114,12 +114,15 @@ describe("AuthCommand", () => {
     }).pipe(Effect.provide(NodeContext.layer)))
 
   const failures: ReadonlyArray<readonly [what: string, options: AuthCommand.Options, reason: string]> = [
+    ["is empty", { command: "" }, "CannotRun"],
+    ["has a NUL", { command: "echo\0" }, "CannotRun"],
     ["cannot be found", { command: "no-such-command-anywhere" }, "CannotRun"],
     ["fails", node("console.log('secret-output'); console.error('secret-error'); process.exit(1)"), "Failed"],
     ["is ended by a signal", node("console.log('secret-output'); process.kill(process.pid, 'SIGKILL')"), "Failed"],
     ["prints nothing", node(""), "NoToken"],
     ["prints a token in quotes, as `az` does", node("console.log('\"secret-output\"')"), "NoToken"],
     ["prints a whole header", node("console.log('Authorization: Bearer secret-output')"), "NoToken"],
+    ["prints JSON", node("console.log('{\"token\":\"secret-output\"}')"), "NoToken"],
     ["prints two lines", node("console.log('secret-output\\nsecret-output')"), "NoToken"],
     ["prints what is no header value", node("console.log('secret-output\\u00e9')"), "NoToken"],
     ["prints without an end", node("for (let i = 0; i < 1000; i++) console.log('x'.repeat(1024))"), "NoToken"]

@@ -226,6 +226,11 @@ describe("AuthFile in place", () => {
         assert.deepInclude(Fs.statSync(path), { uid: 0, gid: group.gid })
         assert.strictEqual(File.modeOf(path), 0o660)
         assert.deepStrictEqual(File.leftovers(path), [])
+        // The owner replaces it, and leaves it to the group.
+        const owner = File.run(process.execPath, [worker, "count", path, "2"])
+        yield* Effect.promise(() => owner.done)
+        assert.deepInclude(Fs.statSync(path), { uid: 0, gid: group.gid })
+        assert.strictEqual(File.modeOf(path), 0o660)
       }),
     LIMIT
   )

@@ -1,8 +1,9 @@
 import { AgentKey, AgentRuntimeId } from "@agent-identity/core"
 import { ChatGptLogin, type CredentialStore } from "@agent-identity/login"
-import { AuthFile } from "@agent-identity/node"
+import { AuthFile, CredentialSource } from "@agent-identity/node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Either, Option, Redacted, Schema, type Scope } from "effect"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as FsPromises from "node:fs/promises"
 import * as Os from "node:os"
@@ -316,6 +317,27 @@ describe("AuthFile after a write in place that was broken off", () => {
         })
     )
   }
+
+  live("reads what was coming through a link to the file, and in a run of its login", () =>
+    Effect.gen(function*() {
+      const [, before, after] = lengths[0]!
+      const at = before.indexOf("revision") + 20
+      const path = yield* broken(before, after, after.slice(0, at) + before.slice(at))
+      const link = `${Path.dirname(yield* file("{}"))}/link.json`
+      Fs.symlinkSync(path, link)
+      assert.deepStrictEqual(yield* taskIn(link), ["task-2", 2])
+      assert.strictEqual((yield* currentOf(link)).binding.accountId, "account-1")
+      const error = yield* Effect.flip(CredentialSource.fromAuthFile(link))
+      assert.strictEqual(error.reason, "NotFound")
+    }))
+
+  live("is a typed error where it is a pipe", () =>
+    Effect.gen(function*() {
+      const path = `${Path.dirname(yield* file("{}"))}/pipe.json`
+      ChildProcess.execFileSync("mkfifo", [path])
+      assert.strictEqual((yield* Effect.flip(currentOf(path))).reason, "Unreadable")
+      assert.strictEqual((yield* Effect.flip(CredentialSource.fromAuthFile(path))).reason, "Unreadable")
+    }))
 
   live("reads again where a write that it saw the half of is done by its second look", () =>
     Effect.gen(function*() {

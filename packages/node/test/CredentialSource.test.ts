@@ -78,6 +78,9 @@ describe("CredentialSource.fromConfig", () => {
   > = [
     ["an API key", "sk-proj-secret", "ApiKey", /it is an API key \(`sk-…`\)/],
     ["a token in quotes", "\"eyJ-secret\"", "Invalid", /it stands in quotes; remove them/],
+    ["a token in typographic quotes", "\u201ceyJ-secret\u201d", "Invalid", /it stands in quotes; remove them/],
+    ["a token with one quote", "\"eyJ-secret", "Invalid", /it stands in quotes; remove them/],
+    ["a token behind the name of its variable", "CODEX_ACCESS_TOKEN=eyJ-secret", "Invalid", /name of a variable/],
     ["a token in single quotes", " 'eyJ-secret' ", "Invalid", /it stands in quotes; remove them/],
     [
       "a token behind its scheme",
@@ -307,6 +310,7 @@ describe("CredentialSource.fromConfig, an agent with a key of its own", () => {
       /from CODEX_AGENT_IDENTITY_PRIVATE_KEY: The agent private key is hexadecimal/
     ],
     [{ [RUNTIME_ID]: "a", [PRIVATE_KEY]: "/run/key.pem" }, "Invalid", /_PRIVATE_KEY: .* is the path of a file/],
+    [{ [RUNTIME_ID]: "a", [KEY_FILE]: "\"/nowhere/key.pem\"" }, "Invalid", /_KEY_FILE: it stands in quotes/],
     [{ [RUNTIME_ID]: "a", [KEY_FILE]: "/nowhere/key.pem" }, "Unreadable", /from \/nowhere\/key\.pem: there is no such/],
     [{ [RUNTIME_ID]: "a", [KEY_FILE]: "/" }, "Unreadable", /from \/: the file cannot be read/],
     ...[

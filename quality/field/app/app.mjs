@@ -10,6 +10,7 @@ import * as RunTask from "@agent-identity/core/RunTask"
 import * as Signing from "@agent-identity/core/Signing"
 import * as UrlDerivation from "@agent-identity/core/UrlDerivation"
 import * as NodeAgentIdentity from "@agent-identity/node/NodeAgentIdentity"
+import * as NodeTransport from "@agent-identity/node/NodeTransport"
 import * as ProviderSocket from "@agent-identity/node/ProviderSocket"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
@@ -65,7 +66,8 @@ const layerOf = ({ chatGpt, options, portable, transport }) => {
     ...(token === undefined
       ? { privateKey: Redacted.make(privateKey) }
       : { credential: { _tag: "Token", token: Redacted.make(token) } }),
-    ...(transport === true ? { transport: Transport } : undefined)
+    ...(transport === true ? { transport: Transport } : undefined),
+    ...(transport === "layered" ? { transport: NodeTransport.layer } : undefined)
   })
 }
 

@@ -39,7 +39,7 @@ export interface Command {
   readonly environment?: Readonly<Record<string, string>>
   readonly options?: object
   readonly chatGpt?: object
-  readonly transport?: boolean
+  readonly transport?: boolean | "layered"
   readonly portable?: object
   readonly urls?: object
   readonly file?: string

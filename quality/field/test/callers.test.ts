@@ -128,3 +128,28 @@ it("shows others the app's traces, as a client of platform's does", async () => 
   const headers = await headersOf("/traced", { environment: agent, steps: [step] }, foreign)
   assert.property(headers, "traceparent")
 })
+
+describe("takes no name for the caller that is no header:", () => {
+  const named = {
+    "a User-Agent in another script": { userAgent: "приложение/1" },
+    "a User-Agent of two lines": { userAgent: "a\nb" },
+    "an empty User-Agent": { userAgent: "" },
+    "an originator of two lines": { originator: "a\r\nx: y" },
+    "an empty originator": { originator: "" }
+  }
+  each(named, async (option) => {
+    const { authApi, provider } = backend
+    const options = {
+      agentRuntimeId: "agent-1",
+      privateKey: Home.privateKey,
+      authApi,
+      providers: [provider],
+      loopbackHttp: true
+    }
+    const before = backend.seen.length
+    const { end } = await app.run({ options: { ...options, ...option }, steps: [] })
+    assert.deepInclude({ ...end.error }, { _tag: "TransportError", reason: "InvalidHeader" })
+    assert.match(end.error!.message!, new RegExp(`^${Object.keys(option)[0]} cannot be used`))
+    assert.strictEqual(backend.seen.length, before)
+  })
+})

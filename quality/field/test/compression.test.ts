@@ -81,10 +81,16 @@ describe("reads the answer to the registration of an agent that is compressed wi
 
 const zstd = encoded("zstd", () => Buffer.from("28b52ffd0400", "hex"))("")
 const compress = encoded("compress", () => Buffer.from("1f9d90", "hex"))("")
+const prototype = encoded("__proto__", () => Buffer.from("no JSON"))("")
+const sixfold = encoded(Array.from({ length: 6 }, () => "gzip").join(", "), (body) => {
+  let layers: Buffer = Buffer.from(body)
+  for (let layer = 0; layer < 6; layer++) layers = gzipSync(layers)
+  return layers
+})("{\"task_id\":\"task-1\"}")
 const damaged = encoded("gzip", (body) => gzipSync(body).subarray(0, 20))("{\"task_id\":\"task-1\"}")
 
 describe("names the encoding of an answer that it cannot read", () => {
-  each({ zstd, compress, damaged }, async (answer) => {
+  each({ zstd, compress, prototype, sixfold, damaged }, async (answer) => {
     const { error } = await registered(answer)
     assert.include(error?.message, answer.headers!["content-encoding"])
     assert.notEqual(error?._tag, undefined)

@@ -113,7 +113,7 @@ describe.skipIf(!Namespaces.canMount)("an auth.json that is mounted", () => {
     "mounted into a folder that is read-only": {
       script: ({ inside }: ReturnType<typeof mounted>) =>
         `mount --rbind "${inside}" "${inside}"; mount -o remount,bind,ro "${inside}"`,
-      says: "create files in that folder"
+      says: "its mount is read-only (EROFS); mount it so that it can be written"
     }
   }
   describe("is a typed error that says what to do, and no change, where it is", () => {

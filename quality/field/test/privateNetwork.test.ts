@@ -60,7 +60,7 @@ describe("a host that is not listed is an error that names the variable, with", 
   })
 })
 
-describe("through a proxy", () => {
+describe("no proxy is used for it by", () => {
   const variables = { HTTP_PROXY: { HTTP_PROXY: proxy.url }, ALL_PROXY: { ALL_PROXY: proxy.url } }
   each(variables, async (variable) => {
     const environment = { ...ownKey, ...listed("service.test"), ...variable }
@@ -74,5 +74,16 @@ describe("through a proxy", () => {
     assert.deepStrictEqual(proxy.requests.splice(0).map(({ line }) => line), [
       `GET http://elsewhere.invalid:${backend.port}/`
     ])
+  })
+  it("with a transport of the app's own over ours", async () => {
+    const { authApi, provider } = urls
+    const options = { agentRuntimeId: "agent-1", privateKey: Home.privateKey, authApi, providers: [provider] }
+    const { status } = await app.step(get, {
+      environment: { HTTP_PROXY: proxy.url },
+      options: { ...options, privateNetworkHttp: [host] },
+      transport: "layered"
+    })
+    assert.strictEqual(status, 200)
+    assert.deepStrictEqual(proxy.requests, [])
   })
 })

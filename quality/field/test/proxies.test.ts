@@ -348,6 +348,19 @@ describe.skipIf(!Certificates.available)("with certificates made by openssl", as
       assert.match(steps[0]!.error!.cause!.message!, /proxy/i)
       assert.strictEqual(closing.connections(), 1)
     })
+    it("never answers CONNECT, for a WebSocket that gives up", async () => {
+      let closed = 0
+      const silent = await Proxy.start({ behaviour: (socket) => void socket.once("close", () => closed++) })
+      const { steps } = await run(hidden, {
+        CODEX_AGENT_IDENTITY_RUNTIME_ID: "",
+        CODEX_AGENT_IDENTITY_PRIVATE_KEY: "",
+        CODEX_HOME: Home.ofAgent("task-old"),
+        HTTPS_PROXY: silent.url
+      }, { steps: [{ socket: `${hidden.provider.replace("https", "wss")}/socket`, options: { openTimeout: 500 } }] })
+      assert.isDefined(steps[0]!.error)
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      assert.deepStrictEqual([closed, silent.connections()], [1, 1])
+    })
     it("answers what is no HTTP", async () => {
       const odd = await Proxy.start({ behaviour: (socket) => void socket.end("\u0005\u0000") })
       await ends(odd.url)

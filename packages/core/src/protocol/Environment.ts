@@ -308,7 +308,8 @@ const acceptedBases = `Give one of ${
 /** An empty path would be a whole provider base, or the whole of its origin. */
 const checkPath = (option: "bearerOnly" | "paths", path: string): Either.Either<string, UrlDerivationError> => {
   const endpoint = path.replace(/^\//, "")
-  return endpoint !== "" && !/[?#]/.test(endpoint) && BaseUrl.isPlain(BaseUrl.readPath(`/${endpoint}`))
+  // A URL parser would drop white space and control characters, and what is left may be another path.
+  return endpoint !== "" && !/[?#\s\p{Cc}\\]/u.test(endpoint) && BaseUrl.isPlain(BaseUrl.readPath(`/${endpoint}`))
     ? Either.right(path)
     : Either.left(refusedPath(option, path, pathHints[option]))
 }

@@ -38,10 +38,12 @@ export const isUtf16 = ([first, second]: Uint8Array): boolean =>
 
 /** What people paste together with a token, and what to do; undefined where there is nothing. @internal */
 export const aroundToken = (token: string): string | undefined =>
-  /^(["'`]).*\1$/s.test(token)
+  /^["'`\p{Pi}\p{Pf}]|["'`\p{Pi}\p{Pf}]$/u.test(token)
     ? "it stands in quotes; remove them"
-    : /^(?:authorization\s*:\s*)?bearer\s/i.test(token)
+    : /^(?:authorization\s*:\s*)?bearer[\s:]/i.test(token)
     ? "it begins with the word `Bearer`; give the token alone"
+    : /^(?:export\s+)?[A-Z][A-Z_]+=[^=]/.test(token)
+    ? "it begins with the name of a variable; give what stands behind the `=`"
     : undefined
 
 /** Of what others wrote: a byte order mark in front is skipped. Undefined for bytes that are not JSON. @internal */

@@ -21,8 +21,8 @@ import * as Http from "../run/http.ts"
 import { statusTexts } from "./statusTexts.ts"
 
 /**
- * Stands for the API key that an SDK insists on. `toFetch` removes each header that holds it, alone or behind `Bearer`,
- * and the run's own `Authorization` takes its place.
+ * Stands for the API key that an SDK insists on. `toFetch` removes each header that holds it, and the run's own
+ * `Authorization` takes its place.
  *
  * @since 0.1.0
  * @category constants
@@ -173,7 +173,7 @@ const follow = <E, R>(
     const headers = new Headers(request.headers)
     for (const name of forbiddenNames) headers.delete(name)
     for (const [name, value] of [...headers]) {
-      if (value.replace(/^bearer /i, "") === placeholderKey) headers.delete(name)
+      if (value.includes(placeholderKey)) headers.delete(name)
     }
     let { method } = request
     let body = given

@@ -452,6 +452,9 @@ describe("a refused option", () => {
       "providers \"https://y.example\" is refused as a base URL. A base URL has no query and no fragment."
     ],
     [{ providers: ["https://auth.openai.com/api/accounts"] }, /^providers "https:.*" is refused as a base URL\. /],
+    ...["/x\ty", "\n/x", " /x", "/x ", "/\t/evil.example/x", "/backend-api/.\t./", "/\\evil.example"].flatMap((path) =>
+      (["bearerOnly", "paths"] as const).map((option) => [{ [option]: [path] }, /is refused as a path\./] as const)
+    ),
     [{ bearerOnly: [""] }, /^bearerOnly is empty\. Give the path of an endpoint/],
     [{ bearerOnly: ["/"] }, /^bearerOnly "\/" is refused as a path\. Give the path of an endpoint/],
     [{ paths: [""] }, /^paths is empty\. Give the path of an endpoint at the origin of a provider base/],

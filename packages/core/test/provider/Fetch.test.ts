@@ -381,7 +381,8 @@ for (const [name, transport] of transports) {
           { AUTHORIZATION: placeholderKey },
           [["Authorization", `bearer ${placeholderKey}`]],
           new Headers({ authorization: `Bearer ${placeholderKey}`, "api-key": placeholderKey }),
-          { "x-api-key": placeholderKey }
+          { "x-api-key": `${placeholderKey}, ${placeholderKey}` },
+          { authorization: `Basic  ${placeholderKey}` }
         ]
         for (const given of headers) {
           const { task } = await (await fetch(url, { headers: given })).json() as { task: string }

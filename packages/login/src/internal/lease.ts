@@ -56,9 +56,8 @@ export const whileHeld = <E>(step: Step<E>): Effect.Effect<CredentialStore.Agent
       if (seen?.lease.holder === lease.holder && seen.lease.expiresAt === lease.expiresAt) {
         return now.monotonic - seen.since >= leaseMillis
       }
-      const isFirst = seen === undefined
       seen = { lease, since: now.monotonic }
-      return isFirst && now.wall - lease.expiresAt > mostClockDifferenceMillis
+      return false
     }
 
     for (let turn = 0;; turn++) {
@@ -127,12 +126,6 @@ type Lease = typeof CredentialStore.Lease.Type
 
 /** Nobody waits for longer, whatever the options say. */
 const longestLeaseMillis = 600_000
-
-/**
- * A lease that ended longer ago than any two clocks differ is that of a process that died then. It is taken over at once,
- * where it is the first thing that is seen of the record.
- */
-const mostClockDifferenceMillis = 600_000
 
 /** In a row, with the waits between them. */
 const mostLostSwaps = 20

@@ -9,9 +9,12 @@ const mark = ".agent-identity-tmp-"
 /** @internal */
 export const temporaryOf = (file: string, name: string = Crypto.randomUUID()): string => `${file}${mark}${name}`
 
+/** Whether others of its group may write it. @internal */
+export const isOfGroup = ({ mode }: Fs.BigIntStats): boolean => (mode & 0o020n) !== 0n
+
 /**
- * Writes a new file to the disk, with mode 0600. False where this user may not give it to the owner: then it is this
- * user's own.
+ * Writes a new file to the disk, with mode 0600, or 0660 where the group may write the file. False where this user may not
+ * give it to the owner: then it is this user's own.
  *
  * @internal
  */
@@ -21,6 +24,7 @@ export const write = async (temporary: string, text: string, owner: Fs.BigIntSta
     const { gid, uid } = await handle.stat({ bigint: true })
     const isOwners = uid === owner.uid && gid === owner.gid || await give(handle, owner)
     await handle.writeFile(text)
+    if (isOfGroup(owner) && (isOwners || await give(handle, { uid, gid: owner.gid }))) await handle.chmod(0o660)
     await handle.sync()
     return isOwners
   } finally {
@@ -28,7 +32,7 @@ export const write = async (temporary: string, text: string, owner: Fs.BigIntSta
   }
 }
 
-const give = (handle: FsPromises.FileHandle, { gid, uid }: Fs.BigIntStats): Promise<boolean> =>
+const give = (handle: FsPromises.FileHandle, { gid, uid }: Pick<Fs.BigIntStats, "gid" | "uid">): Promise<boolean> =>
   handle.chown(Number(uid), Number(gid)).then(
     () => true,
     (error: NodeJS.ErrnoException) => {

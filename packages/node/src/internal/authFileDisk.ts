@@ -12,13 +12,17 @@ export interface Snapshot {
 }
 
 /** Undefined where it is being written at this moment. @internal */
-export const read = async (file: string): Promise<Snapshot | undefined> => {
+export const read = async (given: string): Promise<Snapshot | undefined> => {
+  // What is written of it stands beside the file that a link leads to.
+  const file = await FsPromises.realpath(given)
+  // The open of a pipe waits for whoever writes into it, and nothing ends that.
+  if ((await FsPromises.stat(file)).isFIFO()) throw Object.assign(new Error("it is a pipe"), { code: "EINVAL" })
   const handle = await FsPromises.open(file, "r")
   try {
     // In this order: if it is changed between the two, it is not what it was.
     const stat = await handle.stat({ bigint: true })
     const bytes = await handle.readFile()
-    const journal = InPlace.find(file, stat.uid)
+    const journal = InPlace.find(file, stat)
     if (journal !== undefined && InPlace.isTorn(journal, bytes)) return { bytes: journal.after, stat }
     // Without a journal, a write that was under way at the first look is done by the second.
     const again = Buffer.alloc(bytes.length + 1)

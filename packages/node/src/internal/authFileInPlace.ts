@@ -22,16 +22,17 @@ export interface Journal {
 const journalOf = (file: string) => Beside.temporaryOf(file, "journal")
 
 /**
- * Undefined where this user cannot read it, and where it is neither this user's nor of the file's owner: a user who may
- * create files in the folder need not be allowed to write this file.
+ * Undefined where this user cannot read it, and where its author may not write the file: a user who may create files in the
+ * folder need not be allowed to write this one. Its author is this user, the file's owner, or one of the group that may.
  *
  * @internal
  */
-export const find = (file: string, owner: bigint): Journal | undefined => {
+export const find = (file: string, of: Fs.BigIntStats): Journal | undefined => {
   try {
     const stat = Fs.lstatSync(journalOf(file), { bigint: true, throwIfNoEntry: false })
     if (stat?.isFile() !== true) return undefined
-    if (stat.uid !== owner && stat.uid !== BigInt(process.geteuid?.() ?? 0)) return undefined
+    const isOfGroup = Beside.isOfGroup(of) && Beside.isOfGroup(stat) && stat.gid === of.gid
+    if (stat.uid !== of.uid && stat.uid !== BigInt(process.geteuid?.() ?? 0) && !isOfGroup) return undefined
     const json: unknown = JSON.parse(Fs.readFileSync(journalOf(file), "utf8"))
     return Predicate.isRecord(json) && typeof json.before === "string" && typeof json.after === "string"
       ? { before: Buffer.from(json.before), after: Buffer.from(json.after) }
@@ -48,7 +49,7 @@ export const isTorn = ({ after, before }: Journal, bytes: Buffer): boolean =>
 
 /** Finishes the write of a killed process, and says whether there was one. For the holder of the lock. @internal */
 export const recover = async (file: string, lock: Lock): Promise<boolean> => {
-  const journal = find(file, Fs.statSync(file, { bigint: true }).uid)
+  const journal = find(file, Fs.statSync(file, { bigint: true }))
   if (journal === undefined || !isTorn(journal, Fs.readFileSync(file))) return false
   const handle = await FsPromises.open(file, "r+")
   try {
@@ -86,7 +87,7 @@ export const overwrite = async <NotNow extends string>(
     // From here until it is written nothing else runs in this process.
     const late = notNow()
     if (late !== undefined) return late
-    makePrivate(handle.fd)
+    makePrivate(handle.fd, stat)
     try {
       put(handle.fd, before.length, journal.after)
     } catch (error) {
@@ -119,9 +120,9 @@ const gone = (fd: number, file: string): "Detached" | "Changed" | undefined => {
 }
 
 /** Where it is this user's to decide. */
-const makePrivate = (fd: number): void => {
+const makePrivate = (fd: number, before: Fs.BigIntStats): void => {
   try {
-    Fs.fchmodSync(fd, 0o600)
+    Fs.fchmodSync(fd, Beside.isOfGroup(before) ? 0o660 : 0o600)
   } catch {
     // Another user's: who may read it is known to its owner.
   }

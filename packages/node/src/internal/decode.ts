@@ -16,11 +16,15 @@ export const decode = (
 ): HttpClientResponse.HttpClientResponse => {
   const codings = (response.headers["content-encoding"] ?? "").toLowerCase().split(",")
     .map((coding) => coding.trim()).filter((coding) => coding !== "" && coding !== "identity")
-  const known = codings.length > 0 && codings.every((coding) => coding in decoders)
+  const known = codings.length > 0 && codings.length <= maxCodings &&
+    codings.every((coding) => Object.hasOwn(decoders, coding))
   if (!known || response.request.method === "HEAD" || [204, 304].includes(response.status)) return response
   const body = codings.reduceRight((stream, coding) => decoders[coding]!(stream, response), response.stream)
   return CallerResponse.make(response.request, response, undefined, body)
 }
+
+/** Each of them costs memory. As many as `fetch` of Node takes. */
+const maxCodings = 5
 
 type Body = Stream.Stream<Uint8Array, HttpClientError.ResponseError>
 type Decoder = (body: Body, response: HttpClientResponse.HttpClientResponse) => Body
