@@ -21,6 +21,7 @@ const reasons = {
   "@noble/hashes": "SHA-512 and BLAKE2b under these two",
   effect: "Effect 3 itself",
   jose: "signed tokens: JWS, JWK and claims",
+  pg: "the driver under it, whose connections are closed when they time out",
   "proper-lockfile": "one writer of `auth.json` at a time, among processes",
   ws: "WebSockets whose handshake carries a header"
 }

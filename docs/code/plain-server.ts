@@ -19,7 +19,7 @@ const server = createServer(async (request, response) => {
   if (exit.value._tag === "Right") return response.writeHead(200).end(`hello ${exit.value.right.agentRuntimeId}\n`)
   const error = exit.value.left
   return error._tag === "AgentDirectoryError"
-    ? response.writeHead(503).end()
+    ? response.writeHead(503, { "retry-after": "2" }).end()
     // The code is for the client, the reason for the log.
     : response.writeHead(401, { "content-type": "application/json" })
       .end(JSON.stringify({ error: { code: error.code } }))

@@ -47,8 +47,8 @@ export class AgentAuthentication extends HttpApiMiddleware.Tag<AgentAuthenticati
 ) {}
 
 /**
- * Verifies by `AgentAssertionVerifier`. A refusal is answered with 401 and its challenge, and 503 where the directory
- * cannot be asked; both are logged at debug.
+ * Verifies by `AgentAssertionVerifier`. A refusal is answered with 401 and its challenge, and 503 with `Retry-After`
+ * where the directory cannot be asked; both are logged at debug.
  *
  * @since 0.1.0
  * @category layers
@@ -63,13 +63,13 @@ export const layer: Layer.Layer<AgentAuthentication, never, AgentAssertionVerifi
           Effect.catchAll(
             verify(Redacted.value(header)),
             (error): Effect.Effect<never, AuthApi.Unauthorized | AuthApi.Unavailable> => {
-              if (error._tag === "AgentDirectoryError") {
-                return Effect.zipRight(log(error), Effect.fail(AuthApi.unavailable))
-              }
-              const challenge = HttpApp.appendPreResponseHandler((_request, response) =>
-                Effect.succeed(HttpServerResponse.setHeader(response, "www-authenticate", challengeOf(error)))
+              const headers = HttpApp.appendPreResponseHandler((_request, response) =>
+                Effect.succeed(HttpServerResponse.setHeaders(response, headersOf(error)))
               )
-              return Effect.zipRight(Effect.zipRight(log(error), challenge), Effect.fail(bodyOf(error)))
+              return Effect.zipRight(
+                Effect.zipRight(log(error), headers),
+                Effect.fail(error._tag === "AgentDirectoryError" ? AuthApi.unavailable : bodyOf(error))
+              )
             }
           )
       }
@@ -115,8 +115,8 @@ export const middleware = <E, R>(
   })
 
 /**
- * What a request is answered whose assertion was refused, or cannot be verified now: 401 with a challenge, or 503. For
- * servers that verify by themselves, such as at the handshake of a WebSocket.
+ * What a request is answered whose assertion was refused, or cannot be verified now: 401 with a challenge, or 503 with
+ * `Retry-After`. For servers that verify by themselves, such as at the handshake of a WebSocket.
  *
  * @since 0.1.0
  * @category responses
@@ -125,13 +125,15 @@ export const refusal = (
   error: AgentAssertionVerifier.AssertionRefused | AgentDirectory.AgentDirectoryError
 ): HttpServerResponse.HttpServerResponse =>
   error._tag === "AgentDirectoryError"
-    ? HttpServerResponse.unsafeJson(AuthApi.unavailable, { status: 503 })
-    : HttpServerResponse.unsafeJson(bodyOf(error), {
-      status: 401,
-      headers: { "www-authenticate": challengeOf(error) }
-    })
+    ? HttpServerResponse.unsafeJson(AuthApi.unavailable, { status: 503, headers: headersOf(error) })
+    : HttpServerResponse.unsafeJson(bodyOf(error), { status: 401, headers: headersOf(error) })
 
-const challengeOf = ({ code }: AgentAssertionVerifier.AssertionRefused): string => `AgentAssertion error="${code}"`
+const headersOf = (
+  error: AgentAssertionVerifier.AssertionRefused | AgentDirectory.AgentDirectoryError
+): Record<string, string> =>
+  error._tag === "AgentDirectoryError"
+    ? { "retry-after": String(AuthApi.retryAfterSeconds) }
+    : { "www-authenticate": `AgentAssertion error="${error.code}"` }
 
 const bodyOf = ({ code }: AgentAssertionVerifier.AssertionRefused): AuthApi.Unauthorized => ({
   error: { code, message: messages[code] }

@@ -4,9 +4,12 @@
  * @since 0.1.0
  */
 import type { AgentRuntimeId } from "@agent-identity/core/AgentRuntimeId"
+import * as Moment from "@agent-identity/core/run/moment"
 import type { TaskId } from "@agent-identity/core/TaskId"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as AgentDirectory from "./AgentDirectory.ts"
@@ -28,7 +31,8 @@ export interface Options {
 }
 
 /**
- * The same directory with a memory. What is changed through it is seen at once.
+ * Makes the same directory with a memory. What is changed through it is seen at once. Look-ups of one id at the same time
+ * are one query.
  *
  * @since 0.1.0
  * @category constructors
@@ -37,36 +41,63 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
   const capacity = options.capacity ?? 10_000
   const knownMillis = Duration.toMillis(options.timeToLive ?? "10 seconds")
   const unknownMillis = Duration.toMillis(options.unknownTimeToLive ?? "1 second")
-  const agents = new BoundedMap<AgentRuntimeId, Remembered<AgentDirectory.Agent>>(capacity)
-  const tasks = new BoundedMap<TaskId, Remembered<AgentDirectory.Task>>(capacity)
+  const agents = makeMemory<AgentRuntimeId, AgentDirectory.Agent>(capacity)
+  const tasks = makeMemory<TaskId, AgentDirectory.Task>(capacity)
   /** Counts the beginnings and ends of changes: an answer that was on its way during one may be older than it. */
   let changes = 0
 
   const remembering = <Id, A>(
-    memory: BoundedMap<Id, Remembered<A>>,
-    find: (id: Id) => Effect.Effect<Option.Option<A>, AgentDirectory.AgentDirectoryError>
-  ) =>
-  (id: Id) =>
-    Effect.clockWith((clock) => {
-      const remembered = memory.get(id)
-      if (remembered !== undefined && clock.unsafeCurrentTimeMillis() < remembered.until) return remembered.answer
-      const before = changes
-      return Effect.tap(find(id), (found) => {
-        if (changes !== before) return Effect.void
-        const until = clock.unsafeCurrentTimeMillis() + (Option.isSome(found) ? knownMillis : unknownMillis)
-        memory.set(id, { found, answer: Effect.succeed(found), until })
-        return Effect.void
+    { flights, remembered }: Memory<Id, A>,
+    find: (id: Id) => Lookup<A>,
+    lifeOf: (found: A, now: Moment.Moment) => number
+  ) => {
+    const ask = (id: Id, now: Moment.Moment): Lookup<A> =>
+      Effect.suspend(() => {
+        const before = changes
+        return Effect.map(find(id), (found) => {
+          if (changes !== before) return found
+          const life = Option.isNone(found) ? unknownMillis : Math.min(knownMillis, lifeOf(found.value, now))
+          remembered.set(id, { found, answer: Effect.succeed(found), since: now, millis: life })
+          return found
+        })
       })
-    })
+
+    return (id: Id): Lookup<A> =>
+      Effect.flatMap(Moment.now, (now) => {
+        const known = remembered.get(id)
+        if (known !== undefined && Moment.isWithin(known.since, known.millis, now)) return known.answer
+        return Effect.uninterruptibleMask((restore) => {
+          const flight = flights.get(id)
+          // One that does not end is not waited for by everybody who comes later.
+          if (flight !== undefined && Moment.isWithin(flight.since, longestFlightMillis, now)) {
+            return restore(Deferred.await(flight.done))
+          }
+          if (flights.size >= capacity) return restore(ask(id, now))
+          const started = { since: now, done: Deferred.unsafeMake<Option.Option<A>, Failure>(FiberId.none) }
+          flights.set(id, started)
+          // On a fiber of its own, so that nobody who is interrupted takes the answer from the others.
+          return Effect.exit(Effect.interruptible(ask(id, now))).pipe(
+            Effect.flatMap((exit) => {
+              if (flights.get(id) === started) flights.delete(id)
+              return Deferred.done(started.done, exit)
+            }),
+            Effect.forkDaemon,
+            Effect.zipRight(restore(Deferred.await(started.done)))
+          )
+        })
+      })
+  }
 
   const changing = <A>(
     agentRuntimeId: AgentRuntimeId,
-    change: Effect.Effect<A, AgentDirectory.AgentDirectoryError>
-  ): Effect.Effect<A, AgentDirectory.AgentDirectoryError> => {
+    change: Effect.Effect<A, Failure>
+  ): Effect.Effect<A, Failure> => {
     const forget = Effect.sync(() => {
       changes++
-      agents.delete(agentRuntimeId)
-      tasks.deleteWhere(({ found }) => Option.isSome(found) && found.value.agentRuntimeId === agentRuntimeId)
+      agents.flights.delete(agentRuntimeId)
+      tasks.flights.clear()
+      agents.remembered.delete(agentRuntimeId)
+      tasks.remembered.deleteWhere(({ found }) => Option.isSome(found) && found.value.agentRuntimeId === agentRuntimeId)
     })
     return Effect.suspend(() => {
       changes++
@@ -75,8 +106,9 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
   }
 
   return {
-    findAgent: remembering(agents, directory.findAgent),
-    findTask: remembering(tasks, directory.findTask),
+    // An agent is not known for longer than it lives; a task may be asked for when it has expired.
+    findAgent: remembering(agents, directory.findAgent, ({ expiresAt = Infinity }, { wall }) => expiresAt - wall),
+    findTask: remembering(tasks, directory.findTask, () => Infinity),
     check: directory.check,
     issueTask: directory.issueTask,
     putAgent: (agent) => changing(agent.agentRuntimeId, directory.putAgent(agent)),
@@ -85,7 +117,8 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
 }
 
 /**
- * Puts itself in the place of the directory that is provided to it. Give the same one to whatever changes agents.
+ * Puts itself in the place of the directory that is provided to it. Each build of it is a cache of its own: compose it
+ * with its directory into one value, and give that to whatever looks agents up and to whatever changes them.
  *
  * @since 0.1.0
  * @category layers
@@ -93,10 +126,11 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
 export const layerWith = (
   options: Options
 ): Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> =>
-  Layer.effect(
+  // A memoized layer over two directories would be one cache over the first.
+  Layer.fresh(Layer.effect(
     AgentDirectory.AgentDirectory,
     Effect.map(AgentDirectory.AgentDirectory, (directory) => make(directory, options))
-  )
+  ))
 
 /**
  * `layerWith` with what is said there by default: 10,000 agents and tasks, for 10 seconds.
@@ -123,8 +157,30 @@ export const layerWith = (
  */
 export const layer: Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> = layerWith({})
 
+/** As long as `SqlAgentDirectory` waits for its database by default. */
+const longestFlightMillis = 10_000
+
+type Failure = AgentDirectory.AgentDirectoryError
+
+type Lookup<A> = Effect.Effect<Option.Option<A>, Failure>
+
+interface Memory<Id, A> {
+  readonly remembered: BoundedMap<Id, Remembered<A>>
+  readonly flights: Map<
+    Id,
+    { readonly since: Moment.Moment; readonly done: Deferred.Deferred<Option.Option<A>, Failure> }
+  >
+}
+
 interface Remembered<A> {
   readonly found: Option.Option<A>
   readonly answer: Effect.Effect<Option.Option<A>>
-  readonly until: number
+  /** When it was asked for. */
+  readonly since: Moment.Moment
+  readonly millis: number
 }
+
+const makeMemory = <Id, A>(capacity: number): Memory<Id, A> => ({
+  remembered: new BoundedMap(capacity),
+  flights: new Map()
+})

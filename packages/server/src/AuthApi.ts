@@ -93,7 +93,7 @@ export const TooManyRequests = errorBody("TooManyRequests", 429, "too_many_regis
 export type TooManyRequests = typeof TooManyRequests.Type
 
 /**
- * The agent directory cannot be asked now.
+ * The agent directory cannot be asked now; the header `Retry-After` says when to ask again.
  *
  * @since 0.1.0
  * @category schemas
@@ -109,7 +109,15 @@ export const Unavailable = errorBody("Unavailable", 503, "directory_unavailable"
 export type Unavailable = typeof Unavailable.Type
 
 /**
- * The answer while the directory cannot be asked.
+ * After how many seconds a client may ask again that has got a 503: the value of its `Retry-After`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const retryAfterSeconds = 2
+
+/**
+ * The answer while the directory cannot be asked. It carries `Retry-After`.
  *
  * @since 0.1.0
  * @category constructors
@@ -142,7 +150,8 @@ export const TaskRegistrationResponse = Schema.Union(
 ).annotations({ identifier: "TaskRegistrationResponse" })
 
 /**
- * What is sent for a new agent. `ttl` is how long it is to live, in seconds; null and none leave it to the server.
+ * What is sent for a new agent. `ttl` is how long it is to live, in seconds from now, more than 0; null and none leave it
+ * to the server, where an agent then lives until it is deleted.
  *
  * @since 0.1.0
  * @category schemas
@@ -157,7 +166,7 @@ export const AgentRegistrationRequest = Schema.Struct({
   /** An OpenSSH line: `ssh-ed25519 …`. */
   agent_public_key: Schema.String,
   capabilities: Schema.Array(Schema.String),
-  ttl: Schema.optional(Schema.NullOr(Schema.Number))
+  ttl: Schema.optional(Schema.NullOr(Schema.Number.pipe(Schema.finite(), Schema.positive())))
 }).annotations({ identifier: "AgentRegistrationRequest" })
 
 /**
@@ -187,7 +196,7 @@ export class AgentGroup extends HttpApiGroup.make("agent")
       .addError(Unavailable)
       .annotate(
         OpenApi.Description,
-        "Registers an agent. Wants a bearer token in Authorization. The same key of the same owner is the same agent."
+        "Registers an agent. Wants a bearer token in Authorization. The same key of the same owner is the same agent, with the ttl of the last registration."
       )
   )
   .add(

@@ -16,6 +16,7 @@ import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Encoding from "effect/Encoding"
@@ -89,7 +90,7 @@ export const layerWith = (
                 () => badRequest("agent_public_key is no OpenSSH line of an Ed25519 key that can verify")
               )
               const agentRuntimeId = yield* idOf(owner, publicKey)
-              yield* directory.putAgent({ agentRuntimeId, publicKey, owner })
+              yield* directory.putAgent({ agentRuntimeId, publicKey, owner, ...(yield* lifeOf(payload.ttl)) })
               return { agent_runtime_id: agentRuntimeId }
             }).pipe(Effect.catchAll(answer)))
           .handleRaw("registerTask", ({ path, request }) =>
@@ -122,7 +123,7 @@ export const layerWith = (
               if (Option.isNone(agent) || agent.value.owner !== owner) return yield* Effect.fail(notFound)
               yield* directory.removeAgent(agentRuntimeId)
             }).pipe(
-              Effect.catchTag("AgentDirectoryError", () => Effect.fail(AuthApi.unavailable)),
+              Effect.catchTag("AgentDirectoryError", () => unavailable),
               Effect.catchTag("RegistrationLimited", limited)
             ))
       })),
@@ -200,6 +201,13 @@ const idOf = (owner: string, publicKey: Uint8Array) =>
     (digest) => AgentRuntimeId.make(`agent-${Encoding.encodeHex(new Uint8Array(digest)).slice(0, 32)}`)
   )
 
+/** Of an agent that is to live so many seconds. */
+const lifeOf = (ttl: number | null | undefined) =>
+  Effect.map(
+    Clock.currentTimeMillis,
+    (now) => typeof ttl === "number" ? { expiresAt: now + Math.ceil(ttl * 1000) } : {}
+  )
+
 /** Standard base64 in its one spelling. */
 const decodeSignature = (text: string) =>
   Effect.filterOrFail(toEffect(Encoding.decodeBase64(text)), (bytes) => Encoding.encodeBase64(bytes) === text)
@@ -223,14 +231,14 @@ const answer = (failure: Failure): Effect.Effect<never, Answered> =>
       if (failure === "Stale") return Effect.fail(stale)
       if (failure === "UnknownAgent" || failure === "BadSignature") return Effect.fail(invalid)
       if (!("_tag" in failure)) return Effect.fail(failure)
-      return failure._tag === "AgentDirectoryError" ? Effect.fail(AuthApi.unavailable) : limited(failure)
+      return failure._tag === "AgentDirectoryError" ? unavailable : limited(failure)
     })
   )
 
 const limited = (
   failure: RegistrationLimits.RegistrationLimited
 ): Effect.Effect<never, AuthApi.TooManyRequests | AuthApi.Unavailable> => {
-  if (failure.reason === "Unavailable") return Effect.fail(AuthApi.unavailable)
+  if (failure.reason === "Unavailable") return unavailable
   const seconds = Math.max(1, Math.ceil(failure.retryAfterMillis / 1000))
   return Effect.zipRight(setHeader("retry-after", String(seconds)), Effect.fail(tooMany(seconds)))
 }
@@ -239,6 +247,11 @@ const setHeader = (name: string, value: string) =>
   HttpApp.appendPreResponseHandler((_request, response) =>
     Effect.succeed(HttpServerResponse.setHeader(response, name, value))
   )
+
+const unavailable = Effect.zipRight(
+  setHeader("retry-after", String(AuthApi.retryAfterSeconds)),
+  Effect.fail(AuthApi.unavailable)
+)
 
 /** Unknown agents and bad signatures are not told apart. */
 const invalid: AuthApi.Unauthorized = {

@@ -108,9 +108,11 @@ describe("AgentAuthentication", () => {
 
   it.effect("answers 503 while the directory is unavailable", () =>
     Effect.gen(function*() {
-      const { body, status } = yield* whoami(yield* header)
-      assert.strictEqual(status, 503)
-      assert.deepNestedInclude(body, { "error.code": "directory_unavailable" })
+      const client = yield* HttpClient.HttpClient
+      const response = yield* client.get("/whoami", { headers: { authorization: yield* header } })
+      assert.strictEqual(response.status, 503)
+      assert.strictEqual(response.headers["retry-after"], "2")
+      assert.deepNestedInclude(yield* response.json, { "error.code": "directory_unavailable" })
     }).pipe(Effect.provide(over(Layer.succeed(AgentDirectory.AgentDirectory, {
       ...AgentDirectory.makeMemory(),
       findTask: () => new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail: "no connection" })
@@ -160,6 +162,7 @@ describe("AgentAuthentication.middleware", () => {
     Effect.gen(function*() {
       const response = yield* ask(yield* header)
       assert.strictEqual(response.status, 503)
+      assert.strictEqual(response.headers["retry-after"], "2")
       assert.deepNestedInclude(yield* response.json, { "error.code": "directory_unavailable" })
     }).pipe(Effect.provide(layerRouter(Layer.succeed(AgentDirectory.AgentDirectory, {
       ...AgentDirectory.makeMemory(),

@@ -31,10 +31,9 @@ describe("AgentDirectory in memory", () => {
       const directory = yield* AgentDirectory.AgentDirectory
       const { taskId } = yield* directory.issueTask(agentRuntimeId)
       yield* TestClock.adjust("119 seconds")
-      yield* directory.issueTask(agentRuntimeId)
+      const last = yield* directory.issueTask(agentRuntimeId)
       assert.isTrue(Option.isSome(yield* directory.findTask(taskId)))
       yield* TestClock.adjust("1 seconds")
-      const last = yield* directory.issueTask(agentRuntimeId)
       assert.isTrue(Option.isNone(yield* directory.findTask(taskId)))
       assert.isTrue(Option.isSome(yield* directory.findTask(last.taskId)))
     }).pipe(Effect.provide(AgentDirectory.layerMemoryWith({ taskLifetime: "1 minute" }))))

@@ -1,7 +1,7 @@
 import { AgentRuntimeId, TaskId } from "@agent-identity/core"
 import { AgentDirectory, AgentDirectoryCache } from "@agent-identity/server"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Option, TestClock } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, TestClock } from "effect"
 
 const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-1")
 const agent: AgentDirectory.Agent = { agentRuntimeId, publicKey: new Uint8Array(32) }
@@ -79,14 +79,15 @@ describe("AgentDirectoryCache", () => {
   it.effect("does not keep an answer that was on its way while an agent was removed", () =>
     Effect.gen(function*() {
       const inner = AgentDirectory.makeMemory()
-      const gate = yield* Deferred.make<void>()
+      const [asked, gate] = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()])
       const directory = AgentDirectoryCache.make({
         ...inner,
-        findAgent: (id) => Effect.flatMap(inner.findAgent(id), (found) => Effect.as(Deferred.await(gate), found))
+        findAgent: (id) =>
+          Effect.tap(inner.findAgent(id), Effect.zipRight(Deferred.succeed(asked, undefined), Deferred.await(gate)))
       })
       yield* directory.putAgent(agent)
       const looking = yield* Effect.fork(directory.findAgent(agentRuntimeId))
-      yield* Effect.yieldNow()
+      yield* Deferred.await(asked)
       yield* directory.removeAgent(agentRuntimeId)
       yield* Deferred.succeed(gate, undefined)
       assert.isTrue(Option.isSome(yield* Fiber.join(looking)))
@@ -134,4 +135,187 @@ describe("AgentDirectoryCache", () => {
       Effect.provide(AgentDirectoryCache.layer),
       Effect.provide(AgentDirectory.layerMemory)
     ))
+
+  it.effect("does not know an agent for longer than it lives", () =>
+    Effect.gen(function*() {
+      const { directory } = counted()
+      yield* directory.putAgent({ ...agent, expiresAt: 3000 })
+      assert.isTrue(Option.isSome(yield* directory.findAgent(agentRuntimeId)))
+      yield* TestClock.adjust("3 seconds")
+      assert.isTrue(Option.isNone(yield* directory.findAgent(agentRuntimeId)))
+    }))
+
+  it.effect("remembers a task that has expired, too", () =>
+    Effect.gen(function*() {
+      const { asked, directory } = counted()
+      const { taskId } = yield* directory.issueTask(agentRuntimeId)
+      yield* TestClock.adjust("25 hours")
+      yield* directory.findTask(taskId)
+      assert.isTrue(Option.isSome(yield* directory.findTask(taskId)))
+      assert.strictEqual(asked.length, 1)
+    }))
+
+  describe("with many who ask at the same time", () => {
+    /** A directory that answers when the gate opens. */
+    const gated = (options?: AgentDirectoryCache.Options) =>
+      Effect.map(Deferred.make<void, AgentDirectory.AgentDirectoryError>(), (gate) => {
+        const inner = AgentDirectory.makeMemory()
+        const asked: Array<string> = []
+        const wait = <A>(id: string, found: Effect.Effect<A, AgentDirectory.AgentDirectoryError>) =>
+          Effect.suspend(() => {
+            asked.push(id)
+            return Effect.zipRight(Deferred.await(gate), found)
+          })
+        const directory = AgentDirectoryCache.make({
+          ...inner,
+          findAgent: (id) => wait(id, inner.findAgent(id)),
+          findTask: (id) => wait(id, inner.findTask(id))
+        }, options)
+        return { asked, directory, gate }
+      })
+    /** Until every fiber waits for something. */
+    const settle = Effect.replicateEffect(Effect.yieldNow(), 50)
+
+    for (const timeToLive of ["10 seconds", 0] as const) {
+      it.effect(`asks once for one id, also where it remembers for ${timeToLive}`, () =>
+        Effect.gen(function*() {
+          const { asked, directory, gate } = yield* gated({ timeToLive, unknownTimeToLive: timeToLive })
+          yield* directory.putAgent(agent)
+          const fibers = yield* Effect.replicateEffect(Effect.fork(directory.findAgent(agentRuntimeId)), 100)
+          const tasks = yield* Effect.replicateEffect(Effect.fork(directory.findTask(unknownTask)), 100)
+          const others = yield* Effect.fork(directory.findTask(TaskId.TaskId.make("other")))
+          yield* settle
+          assert.deepStrictEqual(asked, [agentRuntimeId, unknownTask, "other"])
+          yield* Deferred.succeed(gate, undefined)
+          assert.deepStrictEqual(yield* Fiber.join(Fiber.all(fibers)), fibers.map(() => Option.some(agent)))
+          assert.deepStrictEqual(yield* Fiber.join(Fiber.all(tasks)), tasks.map(() => Option.none()))
+          yield* Fiber.join(others)
+        }))
+    }
+
+    it.effect("does not let one who is interrupted take the answer from the others", () =>
+      Effect.gen(function*() {
+        const { asked, directory, gate } = yield* gated()
+        yield* directory.putAgent(agent)
+        const first = yield* Effect.fork(directory.findAgent(agentRuntimeId))
+        yield* settle
+        const second = yield* Effect.fork(directory.findAgent(agentRuntimeId))
+        yield* settle
+        yield* Fiber.interrupt(first)
+        const third = yield* Effect.fork(directory.findAgent(agentRuntimeId))
+        yield* settle
+        yield* Deferred.succeed(gate, undefined)
+        assert.deepStrictEqual(yield* Fiber.join(second), Option.some(agent))
+        assert.deepStrictEqual(yield* Fiber.join(third), Option.some(agent))
+        assert.strictEqual(asked.length, 1)
+      }))
+
+    it.effect("tells all of them of a failure, and asks again after it", () =>
+      Effect.gen(function*() {
+        const { asked, directory, gate } = yield* gated()
+        const fibers = yield* Effect.replicateEffect(Effect.fork(directory.findAgent(agentRuntimeId)), 3)
+        yield* settle
+        yield* Deferred.fail(gate, new AgentDirectory.AgentDirectoryError({ reason: "Unavailable", detail: "gone" }))
+        for (const fiber of fibers) assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
+        yield* Effect.flip(directory.findAgent(agentRuntimeId))
+        assert.strictEqual(asked.length, 2)
+      }))
+
+    it.effect("gives nobody an answer that was asked for before a change that he has seen", () =>
+      Effect.gen(function*() {
+        const inner = AgentDirectory.makeMemory()
+        const [asked, gate] = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()])
+        const directory = AgentDirectoryCache.make({
+          ...inner,
+          findAgent: (id) =>
+            Effect.flatMap(
+              Deferred.succeed(asked, undefined),
+              (isFirst) => Effect.tap(inner.findAgent(id), isFirst ? Deferred.await(gate) : Effect.void)
+            )
+        })
+        yield* directory.putAgent(agent)
+        const before = yield* Effect.fork(directory.findAgent(agentRuntimeId))
+        yield* Deferred.await(asked)
+        yield* directory.removeAgent(agentRuntimeId)
+        assert.isTrue(Option.isNone(yield* directory.findAgent(agentRuntimeId)))
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(before)
+      }))
+
+    it.effect("does not wait for one that does not end, when it is 10 seconds old", () =>
+      Effect.gen(function*() {
+        const { asked, directory } = yield* gated()
+        yield* Effect.fork(directory.findAgent(agentRuntimeId))
+        yield* settle
+        yield* TestClock.adjust("10 seconds")
+        yield* Effect.fork(directory.findAgent(agentRuntimeId))
+        yield* settle
+        assert.strictEqual(asked.length, 2)
+      }))
+
+    it.effect("holds no more queries than answers", () =>
+      Effect.gen(function*() {
+        const { asked, directory } = yield* gated({ capacity: 3 })
+        for (let index = 0; index < 6; index++) {
+          const id = AgentRuntimeId.AgentRuntimeId.make(`agent-${index}`)
+          for (let times = 0; times < 2; times++) {
+            const fiber = yield* Effect.fork(directory.findAgent(id))
+            yield* settle
+            yield* Fiber.interrupt(fiber)
+          }
+        }
+        // The first three are still on their way, and who asks again waits for them.
+        assert.deepStrictEqual(asked.map((_) => _.at(-1)).join(""), "012334455")
+      }))
+  })
+
+  describe("when the clock is", () => {
+    const hour = Duration.toMillis("1 hour")
+    /** What happens to the wall clock and to the monotonic one in five seconds. */
+    const cases: ReadonlyArray<readonly [what: string, wall: number, monotonic: number, times: number]> = [
+      ["as it was", 5000, 5000, 1],
+      ["set back a day", 5000 - 24 * hour, 5000, 2],
+      ["set ahead a day", 5000 + 24 * hour, 5000, 2],
+      ["that of a machine that was suspended for an hour", hour, 1, 2],
+      ["set back by as much as has passed", 0, 10_000, 2]
+    ]
+    for (const [what, wall, monotonic, times] of cases) {
+      it.live(`${what}, asks ${times === 1 ? "once" : "again"}`, () => {
+        const start = Date.parse("2026-11-28T12:00:00Z")
+        const now = { wall: start, monotonic: 1000 }
+        const clock: Clock.Clock = {
+          ...Clock.make(),
+          unsafeCurrentTimeMillis: () => now.wall,
+          currentTimeMillis: Effect.sync(() => now.wall),
+          unsafeCurrentTimeNanos: () => BigInt(now.monotonic) * 1_000_000n,
+          currentTimeNanos: Effect.sync(() => BigInt(now.monotonic) * 1_000_000n)
+        }
+        return Effect.gen(function*() {
+          const { asked, directory } = counted()
+          yield* directory.putAgent(agent)
+          yield* directory.findAgent(agentRuntimeId)
+          now.wall += wall
+          now.monotonic += monotonic
+          yield* directory.findAgent(agentRuntimeId)
+          assert.strictEqual(asked.length, times)
+        }).pipe(Effect.withClock(clock))
+      })
+    }
+  })
+
+  it.effect("is a cache of its own over each directory of a build", () => {
+    class One extends Context.Tag("One")<One, AgentDirectory.Service>() {}
+    class Other extends Context.Tag("Other")<Other, AgentDirectory.Service>() {}
+    const cached = <Id>(tag: Context.Tag<Id, AgentDirectory.Service>) =>
+      Layer.effect(tag, AgentDirectory.AgentDirectory).pipe(
+        Layer.provide(AgentDirectoryCache.layer),
+        Layer.provide(Layer.sync(AgentDirectory.AgentDirectory, () => AgentDirectory.makeMemory()))
+      )
+    return Effect.gen(function*() {
+      const [one, other] = [yield* One, yield* Other]
+      yield* one.putAgent(agent)
+      assert.isTrue(Option.isSome(yield* one.findAgent(agentRuntimeId)))
+      assert.isTrue(Option.isNone(yield* other.findAgent(agentRuntimeId)))
+    }).pipe(Effect.provide(Layer.merge(cached(One), cached(Other))))
+  })
 })

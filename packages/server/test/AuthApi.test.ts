@@ -62,7 +62,11 @@ const post = (agentRuntimeId: string, body: unknown) =>
       `/api/accounts/v1/agent/${encodeURIComponent(agentRuntimeId)}/task/register`,
       { body: HttpBody.unsafeJson(body) }
     )
-    return { status: response.status, body: (yield* response.json) as never as Record<string, unknown> }
+    return {
+      status: response.status,
+      retryAfter: response.headers["retry-after"],
+      body: (yield* response.json) as never as Record<string, unknown>
+    }
   })
 
 describe("the AuthAPI", () => {
@@ -188,7 +192,7 @@ describe("the AuthAPI", () => {
   it.effect("answers 503 while its directory is unavailable", () =>
     Effect.gen(function*() {
       const answer = yield* post("agent-1", yield* signedBody())
-      assert.deepStrictEqual(answer, { status: 503, body: { ...AuthApi.unavailable } })
+      assert.deepStrictEqual(answer, { status: 503, retryAfter: "2", body: { ...AuthApi.unavailable } })
     }).pipe(Effect.provide(Server(
       "agent-1",
       Layer.succeed(AgentDirectory.AgentDirectory, {
@@ -273,7 +277,9 @@ const incomplete: ReadonlyArray<readonly [what: string, change: Readonly<Record<
   ["without a key", { agent_public_key: undefined }],
   ["without capabilities", { capabilities: undefined }],
   ["with capabilities in a text", { capabilities: "responsesapi" }],
-  ["with a ttl in a text", { ttl: "60" }]
+  ["with a ttl in a text", { ttl: "60" }],
+  ["with a ttl of 0", { ttl: 0 }],
+  ["with a ttl below 0", { ttl: -60 }]
 ]
 
 const noRegistrations: Readonly<Record<string, string>> = {
@@ -284,6 +290,9 @@ const noRegistrations: Readonly<Record<string, string>> = {
   "of null": "null",
   "of a list": "[]",
   "of a number": "1e999",
+  "with a ttl without an end":
+    "{\"abom\":{\"agent_version\":\"1\",\"agent_harness_id\":\"x\",\"running_location\":\"x\"}," +
+    "\"agent_public_key\":\"x\",\"capabilities\":[],\"ttl\":1e999}",
   "that nests 8,000 times": "[".repeat(8000)
 }
 
@@ -336,7 +345,7 @@ describe("the registration of an agent", () => {
       )
     }).pipe(Effect.provide(Registering())))
 
-  for (const ttl of [undefined, null, 0, 3600, 1.5]) {
+  for (const [ttl, expiresAt] of [[undefined], [null], [3600, 3_600_000], [0.0015, 2], [1e300, 1e303]] as const) {
     it.effect(`takes ${ttl === undefined ? "no ttl" : `a ttl of ${ttl}`}`, () =>
       Effect.gen(function*() {
         const { line } = yield* newKey
@@ -344,8 +353,38 @@ describe("the registration of an agent", () => {
         const answer = yield* request("POST", REGISTER_AGENT, { token: tokens.alice, body })
         assert.strictEqual(answer.status, 200)
         assert.deepStrictEqual(Object.keys(answer.body!), ["agent_runtime_id"])
+        const { findAgent } = yield* AgentDirectory.AgentDirectory
+        const agent = yield* findAgent(AgentRuntimeId.AgentRuntimeId.make(String(answer.body!.agent_runtime_id)))
+        assert.strictEqual(Option.getOrThrow(agent).expiresAt, expiresAt)
       }).pipe(Effect.provide(Registering())))
   }
+
+  it.effect("ends an agent after its ttl, unless it is registered again", () =>
+    Effect.gen(function*() {
+      const { line, privateKey, signer } = yield* newKey
+      const body = agentRegistration({ agent_public_key: line, ttl: 60 })
+      const ask = request("POST", REGISTER_AGENT, { token: tokens.alice, body })
+      const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make(String((yield* ask).body!.agent_runtime_id))
+      const agent = { agentRuntimeId, privateKey, signer }
+      yield* TestClock.adjust("50 seconds")
+      assert.strictEqual((yield* ask).status, 200)
+      yield* TestClock.adjust("50 seconds")
+      const task = yield* registerTask(agent)
+      assert.strictEqual((yield* whoami(yield* signedHeader(agent, taskOf(task)))).status, 200)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual((yield* registerTask(agent)).status, 401)
+      assert.strictEqual((yield* whoami(yield* signedHeader(agent, taskOf(task)))).status, 401)
+      assert.strictEqual(
+        (yield* request("DELETE", `/api/accounts/v1/agent/${agentRuntimeId}`, {
+          token: tokens.alice
+        })).status,
+        404
+      )
+      // It is the same agent again, without the task that it had.
+      assert.strictEqual((yield* ask).body!.agent_runtime_id, agentRuntimeId)
+      assert.strictEqual((yield* whoami(yield* signedHeader(agent, taskOf(task)))).status, 401)
+      assert.strictEqual((yield* registerTask(agent)).status, 200)
+    }).pipe(Effect.provide(Registering())))
 
   it.effect("makes one agent of a key however often its owner asks", () =>
     Effect.gen(function*() {
@@ -437,6 +476,7 @@ describe("the registration of an agent", () => {
       const body = agentRegistration({ agent_public_key: line })
       const answer = yield* request("POST", REGISTER_AGENT, { token: tokens.alice, body })
       assert.deepStrictEqual([answer.status, codeOf(answer)], [503, "directory_unavailable"])
+      assert.strictEqual(answer.headers["retry-after"], "2")
     }).pipe(Effect.provide(Registering({
       directory: Layer.succeed(AgentDirectory.AgentDirectory, {
         ...AgentDirectory.makeMemory(),
@@ -570,6 +610,7 @@ describe("the deletion of an agent", () => {
     Effect.gen(function*() {
       const answer = yield* request("DELETE", agentPath("agent-1"), { token: tokens.alice })
       assert.deepStrictEqual([answer.status, codeOf(answer)], [503, "directory_unavailable"])
+      assert.strictEqual(answer.headers["retry-after"], "2")
     }).pipe(Effect.provide(Registering({
       directory: Layer.succeed(AgentDirectory.AgentDirectory, {
         ...AgentDirectory.makeMemory(),

@@ -49,8 +49,8 @@ export interface Options {
   /** Its path, on a local file system. A missing file is made, for this user only; a missing folder is not. */
   readonly file: string
   /**
-   * How long to wait for another program that has locked the file, a backup for example: 5 seconds by default. This
-   * process does nothing else meanwhile.
+   * How long a statement waits for another program that has locked the file, a backup for example: 250 milliseconds by
+   * default. This process does nothing else meanwhile; after that the statement fails.
    */
   readonly busyTimeout?: Duration.DurationInput | undefined
 }
@@ -112,7 +112,7 @@ const open = (options: Options): Effect.Effect<Libsql.Client, LibsqlFileError, S
       return yield* new LibsqlFileError({ reason: "Unusable", file: options.file, detail })
     }
     yield* lock(`${file}.lock`, attempt)
-    const timeout = Duration.toMillis(options.busyTimeout ?? "5 seconds")
+    const timeout = Duration.toMillis(options.busyTimeout ?? "250 millis")
     const serial = yield* Effect.acquireRelease(
       attempt(() => SerialClient.make(Libsql.createClient({ url: pathToFileURL(file).href, timeout, concurrency: 1 }))),
       ({ close }) => Effect.promise(close)

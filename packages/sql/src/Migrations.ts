@@ -3,13 +3,14 @@
  *
  * @since 0.1.0
  */
-import * as Migrator from "@effect/sql/Migrator"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as SqlFailure from "./internal/sqlFailure.ts"
 
@@ -41,8 +42,10 @@ export class MigrationsError extends Schema.TaggedError<MigrationsError>("@agent
 export const tableName = "agent_identity_migrations"
 
 /**
- * Brings the tables up to date. With nothing to do it changes nothing; in several processes at the same time one of
- * them does it and the others wait for it.
+ * Brings the tables up to date. Where they are, it only reads the version: beside a backup, on a read replica, and as a
+ * role that may only read. Else one process changes the tables and the others wait for it, 20 seconds at most, which is
+ * also how long it waits for another program that has locked them. Meanwhile it holds requests up for half a second at a
+ * time at most.
  *
  * @example
  * import { LibsqlFile, Migrations } from "@agent-identity/sql"
@@ -55,7 +58,7 @@ export const tableName = "agent_identity_migrations"
  *   yield* Migrations.run
  *   yield* Migrations.run
  *   const sql = yield* SqlClient.SqlClient
- *   assert.deepStrictEqual((yield* sql`SELECT * FROM ${sql(Migrations.tableName)}`).length, 2)
+ *   assert.deepStrictEqual((yield* sql`SELECT * FROM ${sql(Migrations.tableName)}`).length, 3)
  * })
  *
  * const file = `${mkdtempSync(`${tmpdir()}/example-`)}/agents.db`
@@ -64,12 +67,23 @@ export const tableName = "agent_identity_migrations"
  * @since 0.1.0
  * @category constructors
  */
-export const run: Effect.Effect<void, MigrationsError, SqlClient.SqlClient> = Effect.suspend(() => migrate).pipe(
-  // The migrations run under a lock on that table; only its own creation can race. Whoever lost finds it there.
-  Effect.retry({ times: 1, while: (error) => error._tag === "SqlError" }),
-  Effect.catchSomeDefect((defect) => isFailure(defect) ? Option.some(Effect.fail(defect)) : Option.none()),
-  Effect.mapError((error) => new MigrationsError({ detail: detailOf(error) })),
-  Effect.asVoid
+export const run: Effect.Effect<void, MigrationsError, SqlClient.SqlClient> = Effect.suspend(() => upToDate).pipe(
+  Effect.catchSomeDefect((defect) =>
+    SqlFailure.isSqlError(defect) ? Option.some(Effect.fail(new Failure({ during: "", cause: defect }))) : Option.none()
+  ),
+  Effect.retry({
+    while: (failure) => isContended(failure),
+    schedule: Schedule.exponential("50 millis").pipe(
+      Schedule.union(Schedule.spaced("1 second")),
+      Schedule.upTo("20 seconds")
+    )
+  }),
+  // Other processes, and their locks, are in real time.
+  Effect.withClock(Clock.make()),
+  Effect.mapError((failure) => {
+    const why = isContended(failure) ? "; another program has had its tables locked for 20 seconds" : ""
+    return new MigrationsError({ detail: `${failure.during}${SqlFailure.describe(failure.cause)}${why}` })
+  })
 )
 
 /**
@@ -81,13 +95,25 @@ export const run: Effect.Effect<void, MigrationsError, SqlClient.SqlClient> = Ef
 export const layer: Layer.Layer<never, MigrationsError, SqlClient.SqlClient> = Layer.effectDiscard(run)
 
 /*
- * What is written here works in SQLite and in PostgreSQL. A migration that was released is never changed, and an older
- * version of this package must be able to work with the tables that a newer one has made.
+ * What is written here works in SQLite and in PostgreSQL. A migration that was released is never changed. Its statements
+ * must end within the `queryTimeout` of a connection, and it must not rewrite a table.
+ *
+ * In a rolling update version N brings the tables up to date while version N-1 still runs, and N-1 may be started again.
+ * So a migration may add a table, an index, or a column that may be NULL. It may not rename, drop, retype or forbid
+ * anything that N-1 reads or writes, and N must read what N-1 writes, which is NULL in the new columns. What was dropped
+ * from the code can be dropped from the tables one version later. Version N-1 changes nothing when it finds migrations
+ * that it does not know.
+ *
+ * 3, to code that knows 2: it does not look at `expires_at`. It goes on to accept an agent that has expired, until the row
+ * is removed; one that was removed it refuses, since the row has no key. An agent that registers again there keeps the end
+ * that it had, and one that has expired stays so to newer code.
  */
-const migrate = Migrator.make({})({
-  table: tableName,
-  loader: Migrator.fromRecord({
-    "1_agent_directory": Effect.gen(function*() {
+const migrations: ReadonlyArray<
+  readonly [name: string, migration: Effect.Effect<unknown, SqlError, SqlClient.SqlClient>]
+> = [
+  [
+    "agent_directory",
+    Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE agent_identity_agents (
         agent_runtime_id TEXT NOT NULL PRIMARY KEY,
@@ -101,8 +127,11 @@ const migrate = Migrator.make({})({
       )`
       yield* sql`CREATE INDEX agent_identity_tasks_agent ON agent_identity_tasks (agent_runtime_id)`
       yield* sql`CREATE INDEX agent_identity_tasks_expiry ON agent_identity_tasks (expires_at)`
-    }),
-    "2_credential_store": Effect.gen(function*() {
+    })
+  ],
+  [
+    "credential_store",
+    Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE agent_identity_credentials (
         account_id TEXT NOT NULL,
@@ -112,16 +141,83 @@ const migrate = Migrator.make({})({
         PRIMARY KEY (account_id, chatgpt_user_id)
       )`
     })
-  })
+  ],
+  [
+    "agent_expiry",
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`ALTER TABLE agent_identity_agents ADD COLUMN expires_at BIGINT`
+      yield* sql`CREATE INDEX agent_identity_agents_expiry ON agent_identity_agents (expires_at)
+        WHERE expires_at IS NOT NULL`
+    })
+  ]
+]
+
+class Failure extends Data.Error<{ readonly during: string; readonly cause: SqlError }> {}
+
+const upToDate = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  if ((yield* failingAs("", version)) < migrations.length) yield* failingAs("", sql.withTransaction(migrate))
 })
 
-type Failure = Migrator.MigrationError | SqlError
+const failingAs = <A, R>(
+  during: string,
+  effect: Effect.Effect<A, SqlError | Failure, R>
+): Effect.Effect<A, Failure, R> =>
+  Effect.mapError(effect, (error) => error instanceof Failure ? error : new Failure({ during, cause: error }))
 
-/** A migration that fails is a defect of `Migrator`, and so is a transaction that does not end. */
-const isFailure = (defect: unknown): defect is Failure =>
-  SqlFailure.isSqlError(defect) || Predicate.isTagged(defect, "MigrationError")
+/** The number of the last migration that the database has had. */
+const version = Effect.gen(function*() {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const found = yield* sql.onDialectOrElse({
+    pg: () => sql`SELECT 1 WHERE to_regclass(${tableName}) IS NOT NULL`,
+    orElse: () => sql`SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ${tableName}`
+  })
+  if (found.length === 0) return 0
+  const [row] = yield* sql<{ readonly version: unknown }>`SELECT max(migration_id) AS version FROM ${sql(tableName)}`
+  return Number(row?.version ?? 0)
+})
 
-const detailOf = (error: Failure): string => {
-  if (error._tag === "SqlError") return SqlFailure.describe(error)
-  return SqlFailure.isSqlError(error.cause) ? `${error.message}: ${SqlFailure.describe(error.cause)}` : error.message
-}
+/*
+ * The lock of PostgreSQL holds up other migrations, those of version 2 too, and no backup and nobody who only reads the
+ * version. The table is the one that @effect/sql's `Migrator` makes, which locks everybody out.
+ */
+const migrate = Effect.gen(function*() {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const table = sql(tableName)
+  yield* sql.onDialectOrElse({
+    pg: () => sql`SET LOCAL lock_timeout = '500ms'`,
+    orElse: () => Effect.void
+  })
+  yield* sql.onDialectOrElse({
+    pg: () =>
+      sql`CREATE TABLE IF NOT EXISTS ${table} (
+        migration_id integer primary key,
+        created_at timestamp with time zone not null default now(),
+        name text not null
+      )`,
+    orElse: () =>
+      sql`CREATE TABLE IF NOT EXISTS ${table} (
+        migration_id integer PRIMARY KEY NOT NULL,
+        created_at datetime NOT NULL DEFAULT current_timestamp,
+        name VARCHAR(255) NOT NULL
+      )`
+  })
+  yield* sql.onDialectOrElse({
+    pg: () => sql`LOCK TABLE ${table} IN SHARE ROW EXCLUSIVE MODE`,
+    orElse: () => Effect.void
+  })
+  const latest = yield* version
+  for (const [index, [name, migration]] of migrations.entries()) {
+    const id = index + 1
+    if (id <= latest) continue
+    yield* failingAs(
+      `migration ${id}_${name}: `,
+      Effect.zipRight(migration, sql`INSERT INTO ${table} (migration_id, name) VALUES (${id}, ${name})`)
+    )
+  }
+})
+
+/** A lock that is held, by a migration of another process or by a backup; or a table that another process makes now. */
+const isContended = ({ cause }: Failure): boolean =>
+  ["55P03", "40P01", "23505", "SQLITE_BUSY"].includes(SqlFailure.codeOf(cause.cause) ?? "")

@@ -11,8 +11,10 @@ import {
   Context,
   Effect,
   Either,
+  Exit,
   Fiber,
   Layer,
+  Logger,
   Option,
   Redacted,
   Schedule,
@@ -20,8 +22,11 @@ import {
 } from "effect"
 import * as Net from "node:net"
 import { inspect } from "node:util"
+import type Pg from "pg"
+import { PgClient as Client } from "../src/internal/pgClient.ts"
 import { hasPostgres, temporaryDatabase } from "./databases.ts"
 import { assertUnavailable } from "./directorySuite.ts"
+import { hasPgBouncer, pgBouncer } from "./pgbouncer.ts"
 import * as PostgresServer from "./postgres.ts"
 import { proxyOf } from "./proxy.ts"
 
@@ -129,27 +134,6 @@ describe("Postgres", () => {
         assert.deepStrictEqual(yield* one.findTask(tasks[99]!.taskId), Option.none())
       }))
 
-    it.scopedLive("does not wait for a process that is removing the same tasks", () =>
-      Effect.gen(function*() {
-        const url = yield* temporaryDatabase
-        const directory = yield* open(url, { taskLifetime: "200 millis", timeout: "2 seconds" })
-        const old = yield* Effect.replicateEffect(directory.issueTask(agent.agentRuntimeId), 3)
-        yield* Effect.sleep("500 millis")
-        const [deleted, done] = yield* Effect.all([Effect.makeLatch(), Effect.makeLatch()])
-        const other = yield* Effect.flatMap(SqlClient.SqlClient, (sql) =>
-          sql.withTransaction(
-            sql`DELETE FROM agent_identity_tasks WHERE task_id = ${JSON.stringify(old[0]!.taskId)}`.pipe(
-              Effect.zipRight(deleted.open),
-              Effect.zipRight(done.await)
-            )
-          )).pipe(Effect.provide(Postgres.layer({ url })), Effect.fork)
-        yield* deleted.await
-        yield* directory.issueTask(agent.agentRuntimeId)
-        yield* done.open
-        yield* Fiber.join(other)
-        for (const { taskId } of old) assert.deepStrictEqual(yield* directory.findTask(taskId), Option.none())
-      }))
-
     it.scopedLive("works with the client of an app, whatever that makes of names and numbers", () =>
       Effect.gen(function*() {
         const url = yield* temporaryDatabase
@@ -234,5 +218,149 @@ describe("Postgres", () => {
         assert.deepStrictEqual(yield* directory.findTask(task.taskId), Option.some(task))
         assert.isTrue(yield* directory.removeAgent(agent.agentRuntimeId))
       }))
+
+    it.scopedLive("closes connections that have gone silent, and is back within 10 seconds", () =>
+      Effect.gen(function*() {
+        const proxy = yield* proxyOf(yield* temporaryDatabase)
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const backends = Effect.all(
+            Array.from({ length: 10 }, () => sql`SELECT pg_backend_pid() AS pid, pg_sleep(0.2)`),
+            { concurrency: "unbounded" }
+          )
+          const before = new Set((yield* backends).map((_) => _[0]!.pid))
+          assert.strictEqual(before.size, 10)
+          proxy.silence()
+          const started = performance.now()
+          const exits = yield* Effect.all(Array.from({ length: 30 }, () => Effect.exit(sql`SELECT 1`)), {
+            concurrency: "unbounded"
+          })
+          // Ten calls were lost with their connections; who came after them got new ones.
+          assert.strictEqual(exits.filter(Exit.isFailure).length, 10)
+          assert.isBelow(performance.now() - started, 10_000)
+          const after = (yield* backends).map((_) => _[0]!.pid)
+          assert.isFalse(after.some((pid) => before.has(pid)))
+        }).pipe(Effect.provide(Postgres.layer({ url: proxy.url })))
+      }))
+
+    it.scopedLive("closes the connection of a transaction that has gone silent", () =>
+      Effect.gen(function*() {
+        const proxy = yield* proxyOf(yield* temporaryDatabase)
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const exit = yield* Effect.exit(
+            sql.withTransaction(
+              Effect.zipRight(sql`SELECT 1`, Effect.zipRight(Effect.sync(proxy.silence), sql`SELECT 1`))
+            )
+          )
+          assert.isTrue(Exit.isFailure(exit))
+          const started = performance.now()
+          yield* sql`SELECT 1`
+          assert.isBelow(performance.now() - started, 1000)
+        }).pipe(Effect.provide(Postgres.layer({ url: proxy.url, maxConnections: 1, queryTimeout: "500 millis" })))
+      }))
+
+    it.scopedLive("is given up in both forms of the driver's calls, and only where the server has not answered", () =>
+      Effect.gen(function*() {
+        const proxy = yield* proxyOf(yield* temporaryDatabase)
+        const forms: ReadonlyArray<(client: Pg.Client, text: string) => Promise<unknown>> = [
+          (client, text) => client.query(text),
+          (client, text) => client.query({ text }),
+          (client, text) => client.query(text, []),
+          (client, text) =>
+            new Promise((resolve, reject) =>
+              client.query(text, (error: unknown, result: unknown) => error ? reject(error) : resolve(result))
+            ),
+          (client, text) =>
+            new Promise((resolve, reject) =>
+              client.query(text, [], (error: unknown, result: unknown) => error ? reject(error) : resolve(result))
+            )
+        ]
+        for (const form of forms) {
+          yield* Effect.promise(async () => {
+            const client = new Client({ connectionString: Redacted.value(proxy.url), query_timeout: 300 })
+            const errors: Array<unknown> = []
+            client.on("error", (error) => errors.push(error))
+            await client.connect()
+            const codeOf = (text: string) => form(client, text).then(() => "none", (error) => error.code)
+            assert.deepStrictEqual([await codeOf("SELECT 1"), await codeOf("nonsense")], ["none", "42601"])
+            assert.isEmpty(errors)
+            proxy.silence()
+            assert.strictEqual(await codeOf("SELECT 1"), "ETIMEDOUT")
+            assert.strictEqual(errors.length, 1)
+            assert.notStrictEqual(await codeOf("SELECT 1"), "none")
+          })
+        }
+      }))
+
+    it.scopedLive("lets the server end a slow statement, and keeps its connection", () =>
+      Effect.gen(function*() {
+        const url = yield* temporaryDatabase
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const pid = sql`SELECT pg_backend_pid() AS pid`
+          const before = yield* pid
+          const { cause } = yield* Effect.flip(sql`SELECT pg_sleep(10)`)
+          assert.strictEqual((cause as { readonly code?: string }).code, "57014")
+          assert.deepStrictEqual(yield* pid, before)
+        }).pipe(Effect.provide(Postgres.layer({ url, maxConnections: 1, queryTimeout: "800 millis" })))
+      }))
+
+    it.scopedLive("fails within its time-outs when all connections are in use, and goes on when one is free", () =>
+      Effect.gen(function*() {
+        const url = yield* temporaryDatabase
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const busy = yield* Effect.fork(sql`SELECT pg_sleep(1)`)
+          yield* Effect.sleep("100 millis")
+          const started = performance.now()
+          yield* Effect.flip(sql`SELECT 1`)
+          assert.isBelow(performance.now() - started, 800)
+          yield* Fiber.join(busy)
+          yield* sql`SELECT 1`
+        }).pipe(Effect.provide(Postgres.layer({ url, maxConnections: 1, connectTimeout: "300 millis" })))
+      }))
+
+    describe.skipIf(!hasPgBouncer)("behind PgBouncer", () => {
+      const everyCall = (directory: AgentDirectory.Service) =>
+        Effect.gen(function*() {
+          yield* directory.check
+          yield* directory.putAgent(agent)
+          const task = yield* directory.issueTask(agent.agentRuntimeId)
+          assert.deepStrictEqual(yield* directory.findTask(task.taskId), Option.some(task))
+          assert.deepStrictEqual(yield* directory.findAgent(agent.agentRuntimeId), Option.some(agent))
+          assert.isTrue(yield* directory.removeAgent(agent.agentRuntimeId))
+        })
+
+      // In session mode each connection has one of the server's for itself.
+      for (const [mode, size] of [["session", 10], ["transaction", 3]] as const) {
+        it.scopedLive(`works in ${mode} mode, and says that the server ends no statement`, () =>
+          Effect.gen(function*() {
+            const url = yield* pgBouncer(yield* temporaryDatabase, `pool_mode = ${mode}\ndefault_pool_size = ${size}`)
+            const logged: Array<unknown> = []
+            const logger = Logger.make(({ message }) => void logged.push(message))
+            const directory = yield* open(url).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+            assert.match(logged.join(), /PgBouncer refuses statement_timeout/)
+            yield* Effect.all(Array.from({ length: 20 }, () => directory.issueTask(agent.agentRuntimeId)), {
+              concurrency: "unbounded"
+            })
+            yield* everyCall(directory)
+          }))
+      }
+
+      it.scopedLive("gives up by itself, and is told nothing where PgBouncer ignores the parameter", () =>
+        Effect.gen(function*() {
+          const url = yield* pgBouncer(
+            yield* temporaryDatabase,
+            "pool_mode = transaction\nignore_startup_parameters = statement_timeout"
+          )
+          yield* Effect.gen(function*() {
+            const sql = yield* SqlClient.SqlClient
+            const { cause } = yield* Effect.flip(sql`SELECT pg_sleep(3)`)
+            assert.strictEqual((cause as { readonly code?: string }).code, "ETIMEDOUT")
+            yield* sql`SELECT 1`
+          }).pipe(Effect.provide(Postgres.layer({ url, queryTimeout: "500 millis" })))
+        }))
+    })
   })
 })

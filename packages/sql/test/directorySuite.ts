@@ -97,15 +97,80 @@ export const suite = (name: string, place: Place) =>
             const { expiresAt, taskId } = yield* directory.issueTask(a.agentRuntimeId)
             assert.strictEqual(expiresAt, 60_000)
             yield* TestClock.adjust("119999 millis")
-            yield* directory.issueTask(a.agentRuntimeId)
+            const last = yield* directory.issueTask(a.agentRuntimeId)
             assert.isTrue(Option.isSome(yield* directory.findTask(taskId)))
             yield* TestClock.adjust("1 millis")
-            assert.isTrue(Option.isSome(yield* directory.findTask(taskId)))
-            const last = yield* directory.issueTask(b.agentRuntimeId)
             assert.deepStrictEqual(yield* directory.findTask(taskId), Option.none())
             assert.deepStrictEqual(yield* directory.findTask(last.taskId), Option.some(last))
           }),
         "1 minute"
+      ))
+
+    it.scoped("knows an agent until it expires, or for longer when it is put in again", () =>
+      withDirectory((directory) =>
+        Effect.gen(function*() {
+          const until = (expiresAt: number) => ({ ...a, owner: "owner", expiresAt })
+          yield* directory.putAgent(until(60_000))
+          assert.deepStrictEqual(yield* directory.findAgent(a.agentRuntimeId), Option.some(until(60_000)))
+          const { taskId } = yield* directory.issueTask(a.agentRuntimeId)
+          yield* TestClock.adjust("59999 millis")
+          assert.isTrue(Option.isSome(yield* directory.findAgent(a.agentRuntimeId)))
+          yield* directory.putAgent(until(90_000))
+          yield* TestClock.adjust("30 seconds")
+          assert.deepStrictEqual(yield* directory.findAgent(a.agentRuntimeId), Option.some(until(90_000)))
+          assert.isTrue(Option.isSome(yield* directory.findTask(taskId)))
+          yield* TestClock.adjust("1 millis")
+          assert.isTrue(Option.isNone(yield* directory.findTask(taskId)))
+          assert.isTrue(Option.isNone(yield* directory.findAgent(a.agentRuntimeId)))
+          assert.isFalse(yield* directory.removeAgent(a.agentRuntimeId))
+        })
+      ))
+
+    it.scoped("does not bring back the tasks of an agent that has expired", () =>
+      withDirectory((directory) =>
+        Effect.gen(function*() {
+          yield* directory.putAgent({ ...a, expiresAt: 60_000 })
+          const { taskId } = yield* directory.issueTask(a.agentRuntimeId)
+          yield* TestClock.adjust("1 minute")
+          yield* directory.putAgent(a)
+          assert.deepStrictEqual(yield* directory.findAgent(a.agentRuntimeId), Option.some(a))
+          assert.isTrue(Option.isNone(yield* directory.findTask(taskId)))
+          const task = yield* directory.issueTask(a.agentRuntimeId)
+          assert.deepStrictEqual(yield* directory.findTask(task.taskId), Option.some(task))
+        })
+      ))
+
+    it.scopedLive("does not bring back the tasks of an agent that was removed, however many", () =>
+      withDirectory((directory) =>
+        Effect.gen(function*() {
+          yield* directory.putAgent(a)
+          const tasks = yield* Effect.replicateEffect(directory.issueTask(a.agentRuntimeId), 1100, { concurrency: 20 })
+          const found = Effect.map(
+            Effect.forEach(tasks, (_) => directory.findTask(_.taskId), { concurrency: 20 }),
+            (found) => found.filter(Option.isSome).length
+          )
+          assert.strictEqual(yield* found, 1100)
+          assert.isTrue(yield* directory.removeAgent(a.agentRuntimeId))
+          assert.strictEqual(yield* found, 0)
+          assert.isTrue(Option.isNone(yield* directory.findAgent(a.agentRuntimeId)))
+          assert.isFalse(yield* directory.removeAgent(a.agentRuntimeId))
+          yield* directory.putAgent(a)
+          assert.deepStrictEqual(yield* directory.findAgent(a.agentRuntimeId), Option.some(a))
+          assert.strictEqual(yield* found, 0)
+          const task = yield* directory.issueTask(a.agentRuntimeId)
+          assert.deepStrictEqual(yield* directory.findTask(task.taskId), Option.some(task))
+        })
+      ))
+
+    it.scopedLive("keeps an end that is far away, and one that is a fraction of a millisecond", () =>
+      withDirectory((directory) =>
+        Effect.gen(function*() {
+          for (const expiresAt of [Date.now() + 60_000.5, 1e300, Infinity]) {
+            yield* directory.putAgent({ ...a, expiresAt })
+            const found = Option.getOrThrow(yield* directory.findAgent(a.agentRuntimeId))
+            assert.isAtLeast(found.expiresAt!, Math.min(expiresAt, 8.64e15))
+          }
+        })
       ))
 
     it.scopedLive("keeps any id, owner and key", () =>

@@ -97,7 +97,7 @@ const run = async (file: string, args: ReadonlyArray<string>): Promise<void> => 
   await promisify(execFile)(file, args, { cwd: "/" })
 }
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
     const server = Net.createServer()
     server.once("error", reject)

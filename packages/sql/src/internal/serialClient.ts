@@ -30,15 +30,18 @@ export const make = (client: Client): { readonly client: Client; readonly close:
     return before.then(() => end)
   }
 
-  /** After SQLITE_BUSY a connection has a statement that is not reset, and every later COMMIT on it fails. */
-  const reopen = (error: unknown): void => {
-    if (codeOf(error) === "SQLITE_BUSY" && !client.closed) client.reconnect()
+  /**
+   * After SQLITE_BUSY a connection has a statement that is not reset, and every later COMMIT on it fails. The event loop
+   * was stopped for as long as the statement waited, and turns before the next one does.
+   */
+  const recover = async (error: unknown): Promise<never> => {
+    if (codeOf(error) === "SQLITE_BUSY") {
+      if (!client.closed) client.reconnect()
+      await new Promise((resolve) => setTimeout(resolve, 0))
+    }
+    throw error
   }
-  const settle = <A>(run: () => Promise<A>, end: () => void): Promise<A> =>
-    run().catch((error: unknown) => {
-      reopen(error)
-      throw error
-    }).finally(end)
+  const settle = <A>(run: () => Promise<A>, end: () => void): Promise<A> => run().catch(recover).finally(end)
 
   const methods: Pick<Client, "execute" | "transaction"> = {
     execute: (...statement: Parameters<Client["execute"]>) =>
@@ -47,11 +50,11 @@ export const make = (client: Client): { readonly client: Client; readonly close:
       turn().then((end) =>
         client.transaction(mode).then(
           (transaction) => begun(transaction, (run) => settle(run, end)),
-          (error: unknown) => {
-            reopen(error)
-            end()
-            return failed(error)
-          }
+          (error: unknown) =>
+            recover(error).catch(() => {
+              end()
+              return failed(error)
+            })
         )
       )
   }
