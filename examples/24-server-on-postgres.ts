@@ -24,8 +24,7 @@ import { Config, Console, Effect, Layer } from "effect"
 
 // ---- The server. ----
 
-const Directory = AgentDirectoryCache.layer.pipe(
-  Layer.provide(SqlAgentDirectory.layer),
+const Directory = AgentDirectoryCache.layer(SqlAgentDirectory.layer).pipe(
   Layer.provide(Postgres.layerConfig({ url: Config.redacted("DATABASE_URL"), maxConnections: Config.succeed(5) }))
 )
 

@@ -117,20 +117,23 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
 }
 
 /**
- * Puts itself in the place of the directory that is provided to it. Each build of it is a cache of its own: compose it
- * with its directory into one value, and give that to whatever looks agents up and to whatever changes them.
+ * Builds this directory with a memory. One value is one cache: give it to whatever looks agents up and to whatever
+ * changes them.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (
+export const layerWith = <E, R>(
+  directory: Layer.Layer<AgentDirectory.AgentDirectory, E, R>,
   options: Options
-): Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> =>
-  // A memoized layer over two directories would be one cache over the first.
-  Layer.fresh(Layer.effect(
-    AgentDirectory.AgentDirectory,
-    Effect.map(AgentDirectory.AgentDirectory, (directory) => make(directory, options))
-  ))
+): Layer.Layer<AgentDirectory.AgentDirectory, E, R> =>
+  Layer.provide(
+    Layer.effect(
+      AgentDirectory.AgentDirectory,
+      Effect.map(AgentDirectory.AgentDirectory, (directory) => make(directory, options))
+    ),
+    directory
+  )
 
 /**
  * `layerWith` with what is said there by default: 10,000 agents and tasks, for 10 seconds.
@@ -138,9 +141,9 @@ export const layerWith = (
  * @example
  * import { AgentRuntimeId } from "@agent-identity/core"
  * import { AgentDirectory, AgentDirectoryCache } from "@agent-identity/server"
- * import { Effect, Layer, Option } from "effect"
+ * import { Effect, Option } from "effect"
  *
- * const Directory = Layer.provide(AgentDirectoryCache.layer, AgentDirectory.layerMemory)
+ * const Directory = AgentDirectoryCache.layer(AgentDirectory.layerMemory)
  * const agentRuntimeId = AgentRuntimeId.AgentRuntimeId.make("agent-123")
  *
  * const program = Effect.gen(function*() {
@@ -155,7 +158,9 @@ export const layerWith = (
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> = layerWith({})
+export const layer = <E, R>(
+  directory: Layer.Layer<AgentDirectory.AgentDirectory, E, R>
+): Layer.Layer<AgentDirectory.AgentDirectory, E, R> => layerWith(directory, {})
 
 /** As long as `SqlAgentDirectory` waits for its database by default. */
 const longestFlightMillis = 10_000

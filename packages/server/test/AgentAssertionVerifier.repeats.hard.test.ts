@@ -9,8 +9,7 @@ import { runInNewContext } from "node:vm"
 
 const layer = AgentAssertionVerifier.layer.pipe(
   Layer.provideMerge(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
-  Layer.provideMerge(AgentDirectoryCache.layer),
-  Layer.provide(AgentDirectory.layerMemory),
+  Layer.provideMerge(AgentDirectoryCache.layer(AgentDirectory.layerMemory)),
   Layer.provide(NodeSigning.layer)
 )
 

@@ -27,8 +27,7 @@ const CountingSigning = Layer.effect(
 const over = (options?: AgentAssertionVerifier.Options) =>
   AgentAssertionVerifier.layerWith(options ?? {}).pipe(
     Layer.provideMerge(RegisteredAgent.layer({ agentRuntimeId: "agent-1" })),
-    Layer.provideMerge(AgentDirectoryCache.layer),
-    Layer.provide(AgentDirectory.layerMemory),
+    Layer.provideMerge(AgentDirectoryCache.layer(AgentDirectory.layerMemory)),
     Layer.provideMerge(CountingSigning)
   )
 

@@ -132,8 +132,7 @@ describe("AgentDirectoryCache", () => {
       yield* directory.putAgent(agent)
       assert.isTrue(Option.isSome(yield* directory.findAgent(agentRuntimeId)))
     }).pipe(
-      Effect.provide(AgentDirectoryCache.layer),
-      Effect.provide(AgentDirectory.layerMemory)
+      Effect.provide(AgentDirectoryCache.layer(AgentDirectory.layerMemory))
     ))
 
   it.effect("does not know an agent for longer than it lives", () =>
@@ -303,19 +302,21 @@ describe("AgentDirectoryCache", () => {
     }
   })
 
-  it.effect("is a cache of its own over each directory of a build", () => {
+  it.effect("is one cache for all who are given one value, and another one over another directory", () => {
     class One extends Context.Tag("One")<One, AgentDirectory.Service>() {}
+    class Same extends Context.Tag("Same")<Same, AgentDirectory.Service>() {}
     class Other extends Context.Tag("Other")<Other, AgentDirectory.Service>() {}
-    const cached = <Id>(tag: Context.Tag<Id, AgentDirectory.Service>) =>
-      Layer.effect(tag, AgentDirectory.AgentDirectory).pipe(
-        Layer.provide(AgentDirectoryCache.layer),
-        Layer.provide(Layer.sync(AgentDirectory.AgentDirectory, () => AgentDirectory.makeMemory()))
-      )
+    const cached = () =>
+      AgentDirectoryCache.layer(Layer.sync(AgentDirectory.AgentDirectory, () => AgentDirectory.makeMemory()))
+    const as = <Id>(tag: Context.Tag<Id, AgentDirectory.Service>, directory: ReturnType<typeof cached>) =>
+      Layer.provide(Layer.effect(tag, AgentDirectory.AgentDirectory), directory)
+    const shared = cached()
     return Effect.gen(function*() {
-      const [one, other] = [yield* One, yield* Other]
+      const [one, same, other] = [yield* One, yield* Same, yield* Other]
+      assert.strictEqual(one, same)
       yield* one.putAgent(agent)
-      assert.isTrue(Option.isSome(yield* one.findAgent(agentRuntimeId)))
+      assert.isTrue(Option.isSome(yield* same.findAgent(agentRuntimeId)))
       assert.isTrue(Option.isNone(yield* other.findAgent(agentRuntimeId)))
-    }).pipe(Effect.provide(Layer.merge(cached(One), cached(Other))))
+    }).pipe(Effect.provide(Layer.mergeAll(as(One, shared), as(Same, shared), as(Other, cached()))))
   })
 })

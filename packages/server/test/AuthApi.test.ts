@@ -527,7 +527,7 @@ describe("the deletion of an agent", () => {
   const directories: Readonly<Record<string, ServerOptions>> = {
     "": {},
     ", though its directory remembers": {
-      directory: Layer.provide(AgentDirectoryCache.layer, AgentDirectory.layerMemory)
+      directory: AgentDirectoryCache.layer(AgentDirectory.layerMemory)
     }
   }
   for (const [what, options] of Object.entries(directories)) {

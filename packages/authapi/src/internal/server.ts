@@ -51,7 +51,7 @@ export const layer = (options: ServeOptions, print: (text: string) => Effect.Eff
       options.databaseUrl === undefined
         ? Layer.provide(SqlAgentDirectory.layer, LibsqlFile.layer({ file: data }))
         : Layer.provide(SqlAgentDirectory.layer, Postgres.layer({ url: Redacted.make(options.databaseUrl) }))
-    const Directory = Layer.provide(AgentDirectoryCache.layer, Database)
+    const Directory = AgentDirectoryCache.layer(Database)
     const Bearer = options.bearer === undefined
       ? RegistrationBearer.layerNone
       : RegistrationBearer.layerTokens({ "--bearer": Redacted.make(options.bearer) })
