@@ -151,8 +151,8 @@ export interface Options {
    */
   readonly capacity?: number | undefined
   /**
-   * How many agents' public keys are kept imported, each about 1 KiB; 10,000 by default. To import one costs as much as ten
-   * verifications, so give it more than the agents that one server sees again and again.
+   * How many agents' public keys are kept imported, each about 1 KiB; 10,000 by default. It hardly matters: an import
+   * costs about a tenth of a verification.
    */
   readonly keyCapacity?: number | undefined
 }

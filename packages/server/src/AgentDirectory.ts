@@ -62,7 +62,7 @@ export interface Task {
  * @category models
  */
 export interface Service {
-  /** Adds an agent, or replaces the one with this runtime id. */
+  /** Adds an agent, or replaces the one with this runtime id. Its key has passed `Signing.checkPublicKey`. */
   readonly putAgent: (agent: Agent) => Effect.Effect<void, AgentDirectoryError>
   /** The agent with this runtime id; none where there is none. */
   readonly findAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
@@ -79,6 +79,10 @@ export interface Service {
 /**
  * Who is registered: in memory here, in a file or PostgreSQL by `@agent-identity/sql`. Whoever has agents elsewhere
  * writes a layer of it.
+ *
+ * A directory keeps the keys that it is given, and a verifier compares no more than their bytes. Call
+ * `Signing.checkPublicKey` where a key is registered, before it is put into a directory: the AuthAPI does so. Without it
+ * the owner of a key with a part of small order is an agent whose signatures verify at some implementations only.
  *
  * @since 0.1.0
  * @category tags

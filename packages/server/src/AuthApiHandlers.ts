@@ -85,7 +85,7 @@ export const layerWith = (
               const owner = yield* requireOwner(request)
               const payload = yield* readBody(request, AuthApi.AgentRegistrationRequest, maxAgentBytes)
               const publicKey = yield* Effect.mapError(
-                Effect.tap(toEffect(AgentKey.fromSshPublicKey(payload.agent_public_key)), signing.importPublicKey),
+                Effect.tap(toEffect(AgentKey.fromSshPublicKey(payload.agent_public_key)), signing.checkPublicKey),
                 () => badRequest("agent_public_key is no OpenSSH line of an Ed25519 key that can verify")
               )
               const agentRuntimeId = yield* idOf(owner, publicKey)
