@@ -217,7 +217,7 @@ export const make = (
           : Effect.flatMap(
             directory.findAgent(signed.assertion.agentRuntimeId),
             (agent) =>
-              Option.isSome(agent) && isSameKey(agent.value.publicKey, signed.publicKey)
+              Option.isSome(agent) && AgentSignature.isSame(agent.value.publicKey, signed.publicKey)
                 ? checkTask(signed)
                 : verifyNew(authorization)
           )
@@ -281,9 +281,6 @@ interface Signed {
   readonly publicKey: Uint8Array
   readonly signedAt: number
 }
-
-const isSameKey = (left: Uint8Array, right: Uint8Array): boolean =>
-  left === right || (left.length === right.length && left.every((byte, index) => byte === right[index]))
 
 /** The signatures that may still come again. One that the skew no longer lets in is forgotten. */
 const makeReplays = (capacity: number, skew: number) => {

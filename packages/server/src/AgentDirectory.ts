@@ -56,6 +56,20 @@ export interface Task {
 }
 
 /**
+ * How an agent is looked up in a directory that remembers answers, such as `AgentDirectoryCache`. One that always asks,
+ * or that knows nothing of this, ignores it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lookup {
+  /** Called where the answer is a remembered one. */
+  readonly onRemembered?: (() => void) | undefined
+  /** Asks past the memory. A directory may still answer from it, where it is asked for too much; false by default. */
+  readonly fresh?: boolean | undefined
+}
+
+/**
  * Agents by their runtime ids, and tasks by theirs.
  *
  * @since 0.1.0
@@ -65,7 +79,10 @@ export interface Service {
   /** Adds an agent, or replaces the one with this runtime id. Its key has passed `Signing.checkPublicKey`. */
   readonly putAgent: (agent: Agent) => Effect.Effect<void, AgentDirectoryError>
   /** The agent with this runtime id; none where there is none. */
-  readonly findAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
+  readonly findAgent: (
+    agentRuntimeId: AgentRuntimeId,
+    lookup?: Lookup
+  ) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
   /** Removes an agent with all of its tasks; false where there is none. */
   readonly removeAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<boolean, AgentDirectoryError>
   /** A new task with an id of its own, at every call. */

@@ -118,7 +118,8 @@ export const layerWith = (
               yield* limits.address(addressOf(request))
               const owner = yield* requireOwner(request)
               const agentRuntimeId = yield* Effect.mapError(decodeId(path.agent_runtime_id), () => notFound)
-              const agent = yield* directory.findAgent(agentRuntimeId)
+              // Always a query, so that its time tells nobody whose agent is remembered here.
+              const agent = yield* directory.findAgent(agentRuntimeId, { fresh: true })
               if (Option.isNone(agent) || agent.value.owner !== owner) return yield* Effect.fail(notFound)
               yield* directory.removeAgent(agentRuntimeId)
             }).pipe(
