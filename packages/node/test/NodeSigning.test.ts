@@ -32,6 +32,9 @@ const importPrivateKey = (key: AgentKey.AgentKey) =>
 const importPublicKey = (publicKey: Uint8Array) =>
   Effect.flatMap(Signing.Signing, (signing) => signing.importPublicKey(publicKey))
 
+const checkPublicKey = (publicKey: Uint8Array) =>
+  Effect.flatMap(Signing.Signing, (signing) => signing.checkPublicKey(publicKey))
+
 const verify = (publicKey: Uint8Array, payload: Uint8Array, signature: Uint8Array) =>
   Effect.flatMap(importPublicKey(publicKey), (verifier) => verifier.verify(payload, signature))
 
@@ -111,17 +114,33 @@ const smallOrder = {
 const ownPoint = Point.fromBytes(publicKey)
 const negativeBit = (encoded: Uint8Array) => Uint8Array.of(...encoded.subarray(0, 31), encoded[31]! | 0x80)
 
-const refusedPublicKeys: Record<string, ReadonlyArray<Uint8Array>> = {
+/** What its bytes give away: an import refuses it. */
+const refusedAtImport: Record<string, ReadonlyArray<Uint8Array>> = {
   "a point of small order": smallOrder.canonical.map(hex),
   "a point of small order in another spelling": smallOrder.other.map(hex),
   "a number that is not below 2^255 - 19": Array.from({ length: 19 }, (_, y) => bytes(P + BigInt(y)))
     .flatMap((encoded) => [encoded, negativeBit(encoded)]),
+  "another length": [0, 31, 33, 64].map((length) => Uint8Array.from({ length }, (_, index) => publicKey[index % 32]!))
+}
+
+/** What takes arithmetic to find out: a check refuses it, where a key is registered. */
+const refusedByCheck: Record<string, ReadonlyArray<Uint8Array>> = {
   "a key with a part of small order": torsion.filter((point) => !point.is0()).map((point) =>
     ownPoint.add(point).toBytes()
   ),
-  "what is no point": [bytes(2n), negativeBit(bytes(2n)), bytes(7n)],
-  "another length": [0, 31, 33, 64].map((length) => Uint8Array.from({ length }, (_, index) => publicKey[index % 32]!))
+  "what is no point": [bytes(2n), negativeBit(bytes(2n)), bytes(7n)]
 }
+
+/** Signatures that the owner of a key with a part of small order can make: some fit without the cofactor, some do not. */
+const signaturesWithTorsion = (key: Uint8Array, count: number) =>
+  Array.from({ length: count }, (_, index) => {
+    const payload = utf8(`agent-123:task-${index}:2026-04-23T00:00:00Z`)
+    const r = BigInt(index + 1)
+    const R = Point.BASE.multiply(r).add(torsion[index % 3]!).toBytes()
+    const k = number(createHash("sha512").update(R).update(key).update(payload).digest())
+    const { scalar } = ed25519.utils.getExtendedPublicKey(seed)
+    return { payload, signature: Uint8Array.of(...R, ...bytes((r + k % L * scalar) % L)) }
+  })
 
 const layers = [["Signing.layer", Signing.layer], ["NodeSigning.layer", NodeSigning.layer]] as const
 
@@ -205,7 +224,7 @@ for (const [name, signing] of layers) {
         }))
     }
 
-    for (const [kind, keys] of Object.entries(refusedPublicKeys)) {
+    for (const [kind, keys] of Object.entries(refusedAtImport)) {
       it.effect(`refuses ${kind} as a public key`, () =>
         Effect.gen(function*() {
           for (const key of keys) {
@@ -213,6 +232,50 @@ for (const [name, signing] of layers) {
           }
         }))
     }
+
+    for (const [kind, keys] of Object.entries({ ...refusedAtImport, ...refusedByCheck })) {
+      it.effect(`refuses ${kind} where a public key is registered`, () =>
+        Effect.gen(function*() {
+          for (const key of keys) {
+            assert.strictEqual((yield* Effect.flip(checkPublicKey(key))).reason, "InvalidPublicKey", toHex(key))
+          }
+        }))
+    }
+
+    it.effect.prop("takes every generated key, at its registration and at an import", [
+      FastCheck.uint8Array({ minLength: 32, maxLength: 32 })
+    ], ([seed]) =>
+      Effect.gen(function*() {
+        const signer = yield* importPrivateKey(fromSeed(seed))
+        yield* checkPublicKey(signer.publicKey)
+        yield* checkPublicKey(Buffer.from(signer.publicKey))
+        assert.deepStrictEqual((yield* importPublicKey(signer.publicKey)).publicKey, signer.publicKey)
+      }), { fastCheck: { numRuns: 20 } })
+
+    it.effect("takes a key whose number is just below 2^255 - 19", () =>
+      Effect.gen(function*() {
+        const keys = Array.from({ length: 200 }, (_, below) => bytes(P - BigInt(below + 2))).filter((key) => {
+          try {
+            return Point.fromBytes(key).isTorsionFree()
+          } catch {
+            return false
+          }
+        })
+        assert.isAbove(keys.length, 3)
+        for (const key of keys) {
+          yield* checkPublicKey(key)
+          yield* importPublicKey(key)
+        }
+      }))
+
+    it.effect("imports what is no point, as a key that verifies nothing", () =>
+      Effect.gen(function*() {
+        for (const key of refusedByCheck["what is no point"]!) {
+          for (const R of [publicKey, hex(smallOrder.canonical[0]!)]) {
+            assert.isFalse(yield* verify(key, message, Uint8Array.of(...R, ...bytes(1n))))
+          }
+        }
+      }))
 
     it.effect("accepts a signature that is crafted by the book", () =>
       Effect.gen(function*() {
@@ -328,6 +391,45 @@ describe("both layers", () => {
       const [portable, native] = yield* Effect.all(signed)
       assert.deepStrictEqual(native, portable)
     }))
+
+  it.effect("agree about every signature by a key with a part of small order, which no check has seen", () =>
+    Effect.gen(function*() {
+      const counts = { accepted: 0, refused: 0 }
+      for (const key of refusedByCheck["a key with a part of small order"]!) {
+        for (const { payload, signature } of signaturesWithTorsion(key, 30)) {
+          const [portable, native] = yield* Effect.all(
+            layers.map(([, signing]) => Effect.provide(verify(key, payload, signature), signing))
+          )
+          assert.strictEqual(portable, native)
+          counts[native! ? "accepted" : "refused"]++
+        }
+      }
+      assert.isAbove(counts.accepted, 10)
+      assert.isAbove(counts.refused, 100)
+    }))
+})
+
+describe("what an import costs", () => {
+  it.effect("at most a fifth of a verification, by node:crypto", () =>
+    Effect.gen(function*() {
+      const verifier = yield* importPublicKey(publicKey)
+      const signer = yield* importPrivateKey(fromSeed(seed))
+      const signature = yield* signer.sign(message)
+      const cases = { import: importPublicKey(publicKey), verify: verifier.verify(message, signature) }
+      const slices: Record<keyof typeof cases, Array<number>> = { import: [], verify: [] }
+      // The first rounds are for the compiler.
+      for (let slice = -20; slice < 40; slice++) {
+        for (const name of ["import", "verify"] as const) {
+          const began = process.cpuUsage()
+          for (let times = 0; times < 50; times++) yield* cases[name]
+          const { system, user } = process.cpuUsage(began)
+          if (slice >= 0) slices[name].push(system + user)
+        }
+      }
+      const median = (times: Array<number>) => times.sort((left, right) => left - right)[20]!
+      // 0.12 as a rule, and above 1 with any arithmetic on the curve.
+      assert.isBelow(median(slices.import) / median(slices.verify), 0.2)
+    }).pipe(Effect.provide(NodeSigning.layer)))
 })
 
 describe("an implementation of one's own", () => {

@@ -151,8 +151,8 @@ export interface Options {
    */
   readonly capacity?: number | undefined
   /**
-   * How many agents' public keys are kept imported, each about 1 KiB; 10,000 by default. To import one costs as much as ten
-   * verifications, so give it more than the agents that one server sees again and again.
+   * How many agents' public keys are kept imported, each about 1 KiB; 10,000 by default. It hardly matters: an import
+   * costs about a tenth of a verification.
    */
   readonly keyCapacity?: number | undefined
 }
@@ -217,7 +217,7 @@ export const make = (
           : Effect.flatMap(
             directory.findAgent(signed.assertion.agentRuntimeId),
             (agent) =>
-              Option.isSome(agent) && isSameKey(agent.value.publicKey, signed.publicKey)
+              Option.isSome(agent) && AgentSignature.isSame(agent.value.publicKey, signed.publicKey)
                 ? checkTask(signed)
                 : verifyNew(authorization)
           )
@@ -281,9 +281,6 @@ interface Signed {
   readonly publicKey: Uint8Array
   readonly signedAt: number
 }
-
-const isSameKey = (left: Uint8Array, right: Uint8Array): boolean =>
-  left === right || (left.length === right.length && left.every((byte, index) => byte === right[index]))
 
 /** The signatures that may still come again. One that the skew no longer lets in is forgotten. */
 const makeReplays = (capacity: number, skew: number) => {

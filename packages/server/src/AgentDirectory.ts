@@ -63,6 +63,20 @@ export interface Task {
 }
 
 /**
+ * How an agent is looked up in a directory that remembers answers, such as `AgentDirectoryCache`. One that always asks,
+ * or that knows nothing of this, ignores it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lookup {
+  /** Called where the answer is a remembered one. */
+  readonly onRemembered?: (() => void) | undefined
+  /** Asks past the memory. A directory may still answer from it, where it is asked for too much; false by default. */
+  readonly fresh?: boolean | undefined
+}
+
+/**
  * Agents by their runtime ids, and tasks by theirs.
  *
  * @since 0.1.0
@@ -70,12 +84,15 @@ export interface Task {
  */
 export interface Service {
   /**
-   * Adds an agent, or replaces the one with this runtime id, whose tasks it keeps. The tasks of an agent that was removed
-   * or has expired do not come back with it.
+   * Adds an agent, or replaces the one with this runtime id, whose tasks it keeps. Its key has passed
+   * `Signing.checkPublicKey`. The tasks of an agent that was removed or has expired do not come back with it.
    */
   readonly putAgent: (agent: Agent) => Effect.Effect<void, AgentDirectoryError>
   /** The agent with this runtime id; none where there is none, or where it has expired. */
-  readonly findAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
+  readonly findAgent: (
+    agentRuntimeId: AgentRuntimeId,
+    lookup?: Lookup
+  ) => Effect.Effect<Option.Option<Agent>, AgentDirectoryError>
   /** Removes an agent with all of its tasks, which nobody finds from then on; false where there is none. */
   readonly removeAgent: (agentRuntimeId: AgentRuntimeId) => Effect.Effect<boolean, AgentDirectoryError>
   /** A new task with an id of its own, at every call. */
@@ -89,6 +106,10 @@ export interface Service {
 /**
  * Who is registered: in memory here, in a file or PostgreSQL by `@agent-identity/sql`. Whoever has agents elsewhere
  * writes a layer of it.
+ *
+ * A directory keeps the keys that it is given, and a verifier compares no more than their bytes. Call
+ * `Signing.checkPublicKey` where a key is registered, before it is put into a directory: the AuthAPI does so. Without it
+ * the owner of a key with a part of small order is an agent whose signatures verify at some implementations only.
  *
  * @since 0.1.0
  * @category tags

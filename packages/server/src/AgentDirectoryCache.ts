@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as AgentDirectory from "./AgentDirectory.ts"
 import { BoundedMap } from "./internal/boundedMap.ts"
+import { TokenBucket } from "./internal/tokenBucket.ts"
 
 /**
  * How much is remembered, and for how long.
@@ -24,10 +25,20 @@ import { BoundedMap } from "./internal/boundedMap.ts"
 export interface Options {
   /** How many agents, and as many tasks, are remembered at most; 10,000 by default. */
   readonly capacity?: number | undefined
-  /** How long; 10 seconds by default. As long may another process take to see that an agent was removed here. */
+  /**
+   * How long; 10 seconds by default. As long may another process take to see that an agent was removed here, or that its old
+   * key is no longer its key. A new agent or key it sees at the first signature.
+   */
   readonly timeToLive?: Duration.DurationInput | undefined
   /** How long it is remembered that there is no such agent or task; 1 second by default. */
   readonly unknownTimeToLive?: Duration.DurationInput | undefined
+  /**
+   * How often a second the directory is asked about an agent that is remembered: before a signature is refused, and for an
+   * unknown agent after `unknownTimeToLive`; 100 by default, and as often at once after a second of rest. Beyond that,
+   * known and unknown agents are answered from memory alike, so that a flood of bad signatures is no flood of queries. As
+   * long as it lasts, a key that was changed elsewhere is seen after `timeToLive`.
+   */
+  readonly refreshesPerSecond?: number | undefined
 }
 
 /**
@@ -41,6 +52,7 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
   const capacity = options.capacity ?? 10_000
   const knownMillis = Duration.toMillis(options.timeToLive ?? "10 seconds")
   const unknownMillis = Duration.toMillis(options.unknownTimeToLive ?? "1 second")
+  const refreshes = new TokenBucket(options.refreshesPerSecond ?? 100)
   const agents = makeMemory<AgentRuntimeId, AgentDirectory.Agent>(capacity)
   const tasks = makeMemory<TaskId, AgentDirectory.Task>(capacity)
   /** Counts the beginnings and ends of changes: an answer that was on its way during one may be older than it. */
@@ -48,35 +60,49 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
 
   const remembering = <Id, A>(
     { flights, remembered }: Memory<Id, A>,
-    find: (id: Id) => Lookup<A>,
-    lifeOf: (found: A, now: Moment.Moment) => number
+    find: (id: Id, lookup?: AgentDirectory.Lookup) => Lookup<A>,
+    lifeOf: (found: A, now: Moment.Moment) => number,
+    /** How long it may be answered from memory that there is none, where nobody may ask again. */
+    longestUnknownMillis: number
   ) => {
-    const ask = (id: Id, now: Moment.Moment): Lookup<A> =>
+    const ask = (id: Id, now: Moment.Moment, fresh: boolean): Lookup<A> =>
       Effect.suspend(() => {
         const before = changes
-        return Effect.map(find(id), (found) => {
+        return Effect.map(find(id, fresh ? { fresh } : undefined), (found) => {
           if (changes !== before) return found
-          const life = Option.isNone(found) ? unknownMillis : Math.min(knownMillis, lifeOf(found.value, now))
-          remembered.set(id, { found, answer: Effect.succeed(found), since: now, millis: life })
+          const life = Option.match(found, {
+            onNone: () => ({ dueMillis: unknownMillis, millis: longestUnknownMillis }),
+            onSome: (value) => {
+              const millis = Math.min(knownMillis, lifeOf(value, now))
+              return { dueMillis: millis, millis }
+            }
+          })
+          remembered.set(id, { found, answer: Effect.succeed(found), since: now, ...life })
           return found
         })
       })
 
-    return (id: Id): Lookup<A> =>
+    return (id: Id, lookup?: AgentDirectory.Lookup): Lookup<A> =>
       Effect.flatMap(Moment.now, (now) => {
         const known = remembered.get(id)
-        if (known !== undefined && Moment.isWithin(known.since, known.millis, now)) return known.answer
+        if (known !== undefined && Moment.isWithin(known.since, known.millis, now)) {
+          const isDue = lookup?.fresh === true || !Moment.isWithin(known.since, known.dueMillis, now)
+          if (!isDue || !refreshes.take(now.monotonic)) {
+            lookup?.onRemembered?.()
+            return known.answer
+          }
+        }
         return Effect.uninterruptibleMask((restore) => {
           const flight = flights.get(id)
           // One that does not end is not waited for by everybody who comes later.
           if (flight !== undefined && Moment.isWithin(flight.since, longestFlightMillis, now)) {
             return restore(Deferred.await(flight.done))
           }
-          if (flights.size >= capacity) return restore(ask(id, now))
+          if (flights.size >= capacity) return restore(ask(id, now, lookup?.fresh === true))
           const started = { since: now, done: Deferred.unsafeMake<Option.Option<A>, Failure>(FiberId.none) }
           flights.set(id, started)
           // On a fiber of its own, so that nobody who is interrupted takes the answer from the others.
-          return Effect.exit(Effect.interruptible(ask(id, now))).pipe(
+          return Effect.exit(Effect.interruptible(ask(id, now, lookup?.fresh === true))).pipe(
             Effect.flatMap((exit) => {
               if (flights.get(id) === started) flights.delete(id)
               return Deferred.done(started.done, exit)
@@ -106,9 +132,15 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
   }
 
   return {
-    // An agent is not known for longer than it lives; a task may be asked for when it has expired.
-    findAgent: remembering(agents, directory.findAgent, ({ expiresAt = Infinity }, { wall }) => expiresAt - wall),
-    findTask: remembering(tasks, directory.findTask, () => Infinity),
+    // An agent is not known for longer than it lives; a task may be asked for when it has expired. Tasks are asked for by
+    // agents only, who have signed for them: how long that takes tells no stranger anything.
+    findAgent: remembering(
+      agents,
+      directory.findAgent,
+      ({ expiresAt = Infinity }, { wall }) => expiresAt - wall,
+      Math.max(knownMillis, unknownMillis)
+    ),
+    findTask: remembering(tasks, directory.findTask, () => Infinity, unknownMillis),
     check: directory.check,
     issueTask: directory.issueTask,
     putAgent: (agent) => changing(agent.agentRuntimeId, directory.putAgent(agent)),
@@ -182,6 +214,9 @@ interface Remembered<A> {
   readonly answer: Effect.Effect<Option.Option<A>>
   /** When it was asked for. */
   readonly since: Moment.Moment
+  /** After that the directory is asked again, unless it is asked for too much. */
+  readonly dueMillis: number
+  /** For so long it may be answered. */
   readonly millis: number
 }
 

@@ -86,7 +86,7 @@ export const layerWith = (
               const owner = yield* requireOwner(request)
               const payload = yield* readBody(request, AuthApi.AgentRegistrationRequest, maxAgentBytes)
               const publicKey = yield* Effect.mapError(
-                Effect.tap(toEffect(AgentKey.fromSshPublicKey(payload.agent_public_key)), signing.importPublicKey),
+                Effect.tap(toEffect(AgentKey.fromSshPublicKey(payload.agent_public_key)), signing.checkPublicKey),
                 () => badRequest("agent_public_key is no OpenSSH line of an Ed25519 key that can verify")
               )
               const agentRuntimeId = yield* idOf(owner, publicKey)
@@ -119,7 +119,8 @@ export const layerWith = (
               yield* limits.address(addressOf(request))
               const owner = yield* requireOwner(request)
               const agentRuntimeId = yield* Effect.mapError(decodeId(path.agent_runtime_id), () => notFound)
-              const agent = yield* directory.findAgent(agentRuntimeId)
+              // Always a query, so that its time tells nobody whose agent is remembered here.
+              const agent = yield* directory.findAgent(agentRuntimeId, { fresh: true })
               if (Option.isNone(agent) || agent.value.owner !== owner) return yield* Effect.fail(notFound)
               yield* directory.removeAgent(agentRuntimeId)
             }).pipe(

@@ -241,6 +241,7 @@ const badPoints: Readonly<Record<string, string>> = {
   "a y of p": "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
   "a y of p + 1": "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
   "an x of minus zero": "0100000000000000000000000000000000000000000000000000000000000080",
+  "a point with a part of order 2": "03b5939c1d63adf5410aaf84ecd13a066ab889514141846dbde11596ebb92dd3",
   "a y that is on no point": "0200000000000000000000000000000000000000000000000000000000000000"
 }
 

@@ -288,9 +288,9 @@ describe("an AuthAPI over a file", () => {
       })
       clearInterval(watch)
       for (const answer of answers) assertUnavailable(answer)
-      // 250 ms, and what a busy machine adds.
+      // 250 ms, and what a busy machine adds; not the 5 s of before.
       assert.isAbove(longest, 200)
-      assert.isBelow(longest, 450)
+      assert.isBelow(longest, 2000)
       assert.strictEqual((yield* ready).status, 200)
       yield* Effect.promise(() => transaction.rollback())
       yield* isBack(agent, 1000)

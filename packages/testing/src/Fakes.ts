@@ -76,7 +76,9 @@ export const layerSigning: Layer.Layer<Signing.Signing> = Layer.succeed(Signing.
         publicKey: publicKey.slice(),
         verify: (payload, signature) => Effect.sync(() => equals(signature, mix(64, publicKey, payload)))
       })
-      : new Signing.SigningError({ reason: "InvalidPublicKey" })
+      : new Signing.SigningError({ reason: "InvalidPublicKey" }),
+  checkPublicKey: (publicKey) =>
+    publicKey.length === 32 ? Effect.void : new Signing.SigningError({ reason: "InvalidPublicKey" })
 })
 
 /**

@@ -47,11 +47,17 @@ export const layer = (options: {
       const issuer = yield* AgentIdentityIssuer.AgentIdentityIssuer
       const signing = yield* Signing.Signing
 
+      const put = (agentRuntimeId: AgentRuntimeId.AgentRuntimeId, key: AgentKey.AgentKey) =>
+        Effect.gen(function*() {
+          const { publicKey } = yield* signing.importPrivateKey(key)
+          yield* signing.checkPublicKey(publicKey)
+          yield* directory.putAgent({ agentRuntimeId, publicKey })
+        })
+
       const mint = (request: typeof MintRequest.Type) =>
         Effect.gen(function*() {
           const key = yield* AgentKey.generate()
-          const { publicKey } = yield* signing.importPrivateKey(key)
-          yield* directory.putAgent({ agentRuntimeId: request.runtimeId, publicKey })
+          yield* put(request.runtimeId, key)
           const token = yield* issuer.issue({
             agentRuntimeId: request.runtimeId,
             privateKey: AgentKey.toPkcs8(key),
@@ -73,8 +79,7 @@ export const layer = (options: {
           }
           const verifier = yield* Effect.provideService(AgentIdentityJwt.make(), Jwks.Jwks, options.jwks.value)
           const { agentRuntimeId, key } = yield* verifier.verify(Redacted.make(request.token))
-          const { publicKey } = yield* signing.importPrivateKey(key)
-          yield* directory.putAgent({ agentRuntimeId, publicKey })
+          yield* put(agentRuntimeId, key)
           return { agentRuntimeId }
         })
 

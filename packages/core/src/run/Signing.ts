@@ -8,6 +8,8 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Encoding from "effect/Encoding"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -19,7 +21,8 @@ import * as SealedBox from "../protocol/SealedBox.ts"
  * What went wrong with a key or a signature. It shows nothing of either.
  *
  * - `InvalidPrivateKey`: the seed is not 32 bytes
- * - `InvalidPublicKey`: not 32 bytes, not canonical, of small order or outside of the prime-order group
+ * - `InvalidPublicKey`: not 32 bytes, not canonical, of small order or, for `checkPublicKey`, outside of the prime-order
+ *   group
  * - `PublicKeyMismatch`: the public key beside a seed is another key's
  * - `SigningFailed`: the implementation threw
  *
@@ -78,8 +81,16 @@ export interface Verifier {
 export interface Service {
   /** Fails where the public key beside the seed is not the seed's. */
   readonly importPrivateKey: (key: AgentKey) => Effect.Effect<Signer, SigningError>
-  /** Takes 32 bytes. Fails for what is no canonical point of the prime-order group. */
+  /**
+   * Takes the 32 bytes of a key that `checkPublicKey` has accepted. Compares bytes only: fails for another length, a
+   * number that is not canonical, and a point of small order. Bytes that are no point are imported and verify nothing.
+   */
   readonly importPublicKey: (publicKey: Uint8Array) => Effect.Effect<Verifier, SigningError>
+  /**
+   * Succeeds for a canonical point of the prime-order group that is not of small order. Call it once, where a key is
+   * registered: it costs as much as several verifications.
+   */
+  readonly checkPublicKey: (publicKey: Uint8Array) => Effect.Effect<void, SigningError>
 }
 
 /**
@@ -103,7 +114,10 @@ export interface Ed25519 {
     readonly publicKey: Uint8Array
     readonly sign: (payload: Uint8Array) => Uint8Array
   }
-  /** Of a public key, 32 bytes, that `make` has checked. It is asked about signatures of 64 bytes only. */
+  /**
+   * Of a public key: 32 bytes, canonical and not of small order, but possibly no point. It is asked about signatures of
+   * 64 bytes only. True where S is canonical and S·B - k·A has the bytes of R, without the cofactor, as OpenSSL does it.
+   */
   readonly verifier: (publicKey: Uint8Array) => (payload: Uint8Array, signature: Uint8Array) => boolean
 }
 
@@ -140,27 +154,35 @@ export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
       }
     }),
   importPublicKey: (publicKey) =>
-    Effect.gen(function*() {
-      // Not `slice`, which shares the bytes of a Buffer.
-      const copy = Uint8Array.from(publicKey)
-      yield* checkPublicKey(copy)
-      const { verifier } = yield* ed25519
-      const verify = yield* Effect.try({
-        try: () => verifier(copy),
-        catch: () => new SigningError({ reason: "InvalidPublicKey" })
-      })
-      return {
-        publicKey: copy,
-        verify: (payload, signature) =>
-          Effect.sync(() => {
-            try {
-              return signature.length === 64 && verify(payload, signature)
-            } catch {
-              return false
-            }
-          })
+    Effect.flatMap(ed25519, ({ verifier }) => {
+      try {
+        // Not `slice`, which shares the bytes of a Buffer.
+        const copy = new Uint8Array(publicKey)
+        if (!isPlausible(copy)) return Effect.fail(new SigningError({ reason: "InvalidPublicKey" }))
+        const verify = verifier(copy)
+        return Effect.succeed({
+          publicKey: copy,
+          verify: (payload: Uint8Array, signature: Uint8Array) =>
+            Effect.sync(() => {
+              try {
+                return signature.length === 64 && verify(payload, signature)
+              } catch {
+                return false
+              }
+            })
+        })
+      } catch {
+        return Effect.fail(new SigningError({ reason: "InvalidPublicKey" }))
       }
-    })
+    }),
+  checkPublicKey: (publicKey) =>
+    Effect.flatMap(Noble.ed25519, ({ ed25519 }) =>
+      Effect.try({
+        try: () => {
+          if (!isPlausible(publicKey) || !ed25519.Point.fromBytes(publicKey).isTorsionFree()) throw new Error()
+        },
+        catch: () => new SigningError({ reason: "InvalidPublicKey" })
+      }))
 })
 
 /**
@@ -185,28 +207,43 @@ export const make = (ed25519: Effect.Effect<Ed25519>): Service => ({
  */
 export const layer: Layer.Layer<Signing> = Layer.succeed(
   Signing,
-  make(Effect.map(Noble.ed25519, ({ ed25519 }) => ({
+  make(Effect.map(Effect.all([Noble.ed25519, Noble.sha2]), ([{ ed25519 }, { sha512 }]) => ({
     signer: (seed) => ({ publicKey: ed25519.getPublicKey(seed), sign: (payload) => ed25519.sign(payload, seed) }),
-    verifier: (publicKey) => (payload, signature) =>
-      // @noble multiplies by the cofactor and OpenSSL does not: they agree where the signature's point has no torsion.
-      ed25519.Point.fromBytes(signature.subarray(0, 32)).isTorsionFree() &&
-      ed25519.verify(signature, payload, publicKey, { zip215: false })
+    verifier: (publicKey) => (payload, signature) => {
+      const { BASE, Fn } = ed25519.Point
+      const R = signature.subarray(0, 32)
+      // Not by `ed25519.verify`, which multiplies by the cofactor: OpenSSL does not, and a key that has a part of small
+      // order would be one that they disagree about.
+      const k = Fn.create(littleEndian(sha512.create().update(R).update(publicKey).update(payload).digest()))
+      const point = BASE.multiplyUnsafe(littleEndian(signature.subarray(32))) // throws for what is not below the order
+        .subtract(ed25519.Point.fromBytes(publicKey).multiplyUnsafe(k))
+      return equals(point.toBytes(), R)
+    }
   })))
 )
 
 /**
- * A point of small order makes signatures that fit any message, and one with a part of small order, or written in a
- * second way, is where implementations disagree. None is a public key that an honest client made.
+ * What costs nothing to find out. A point of small order makes signatures that fit any message, and a number that is not
+ * canonical is a second spelling of a key.
  */
-const checkPublicKey = (publicKey: Uint8Array): Effect.Effect<void, SigningError> =>
-  Effect.flatMap(Noble.ed25519, ({ ed25519 }) =>
-    Effect.try({
-      try: () => {
-        const point = ed25519.Point.fromBytes(publicKey, false)
-        if (point.isSmallOrder() || !point.isTorsionFree()) throw new Error()
-      },
-      catch: () => new SigningError({ reason: "InvalidPublicKey" })
-    }))
+const isPlausible = (publicKey: Uint8Array): boolean => {
+  if (publicKey.length !== 32) return false
+  const y = new Uint8Array(publicKey)
+  y[31]! &= 0x7f // without the sign of x
+  const isBelowP = y[0]! < 0xed || y[31]! < 0x7f || y.subarray(1, 31).some((byte) => byte < 0xff)
+  return isBelowP && !smallOrder.some((point) => equals(point, y))
+}
+
+/** The y of the eight points of small order, which are five: 1 and -1, and of the others each with two signs of x. */
+const smallOrder: ReadonlyArray<Uint8Array> = [
+  `01${"00".repeat(31)}`,
+  `ec${"ff".repeat(30)}7f`,
+  "00".repeat(32),
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"
+].map((hex) => Either.getOrThrow(Encoding.decodeHex(hex)))
+
+const littleEndian = (bytes: Uint8Array): bigint => BigInt(`0x${Encoding.encodeHex(Uint8Array.from(bytes).reverse())}`)
 
 const equals = (left: Uint8Array, right: Uint8Array): boolean =>
   left.length === right.length && left.every((byte, index) => byte === right[index])

@@ -43,18 +43,34 @@ export const makeCheck = (options: Options = {}) =>
     const skew = Duration.toMillis(options.skew ?? defaultSkew)
     // By the key itself and not by the agent, so that a changed or revoked key is never answered from here.
     const verifiers = new BoundedMap<string, Signing.Verifier>(options.keyCapacity ?? 10_000)
-    const verifierOf = (publicKey: Uint8Array): Effect.Effect<Signing.Verifier, Refusal> => {
+    const verifierOf = (publicKey: Uint8Array): Effect.Effect<Signing.Verifier, Signing.SigningError> => {
       const key = String.fromCharCode.apply(null, publicKey as never)
       const known = verifiers.get(key)
       if (known !== undefined) return Effect.succeed(known)
-      return Effect.mapBoth(signing.importPublicKey(publicKey), {
-        onFailure: () => "BadSignature" as const,
-        onSuccess: (verifier) => {
-          verifiers.set(key, verifier)
-          return verifier
-        }
+      return Effect.map(signing.importPublicKey(publicKey), (verifier) => {
+        verifiers.set(key, verifier)
+        return verifier
       })
     }
+    const verify = (
+      agent: Option.Option<AgentDirectory.Agent>,
+      { payload, signature }: Signed
+    ): Effect.Effect<AgentDirectory.Agent, Refusal> =>
+      // For an agent that nobody knows a signature is checked too, so that the time of an answer tells no ids.
+      Effect.matchEffect(verifierOf(Option.isSome(agent) ? agent.value.publicKey : nobody), {
+        onFailure: () => Effect.fail("BadSignature"),
+        onSuccess: (verifier) =>
+          Effect.flatMap(
+            verifier.verify(payload, signature),
+            (isSigned): Effect.Effect<AgentDirectory.Agent, Refusal> =>
+              Option.isNone(agent)
+                ? Effect.fail("UnknownAgent")
+                : isSigned
+                ? Effect.succeed(agent.value)
+                : Effect.fail("BadSignature")
+          )
+      })
+
     /** The agent whose signature it is. */
     // Not by `Effect.gen`: two generators would cost a tenth of what the signature does.
     return (signed: Signed): Effect.Effect<AgentDirectory.Agent, Refusal | AgentDirectory.AgentDirectoryError> =>
@@ -63,20 +79,26 @@ export const makeCheck = (options: Options = {}) =>
         if (signedAt === undefined || isStale(signedAt, clock.unsafeCurrentTimeMillis(), skew)) {
           return Effect.fail("Stale")
         }
-        return Effect.flatMap(directory.findAgent(signed.agentRuntimeId), (agent) =>
-          // For an agent that nobody knows a signature is checked too, so that the time of an answer tells no ids.
-          Effect.flatMap(
-            verifierOf(Option.isSome(agent) ? agent.value.publicKey : nobody),
-            (verifier) =>
-              Effect.flatMap(
-                verifier.verify(signed.payload, signed.signature),
-                (isSigned): Effect.Effect<AgentDirectory.Agent, Refusal> =>
-                  Option.isNone(agent)
-                    ? Effect.fail("UnknownAgent")
-                    : isSigned
-                    ? Effect.succeed(agent.value)
-                    : Effect.fail("BadSignature")
+        let isRemembered = false
+        const lookup = { onRemembered: () => void (isRemembered = true) }
+        return Effect.flatMap(directory.findAgent(signed.agentRuntimeId, lookup), (agent) =>
+          Effect.catchAll(verify(agent, signed), (refusal) =>
+            // Whoever is refused has cost one query, whether the agent was remembered or not, known or not.
+            isRemembered
+              ? Effect.flatMap(
+                directory.findAgent(signed.agentRuntimeId, { fresh: true }),
+                (fresh) =>
+                  isSameKey(agent, fresh) ? Effect.fail(refusal) : verify(fresh, signed)
               )
-          ))
+              : Effect.fail(refusal)))
       })
   })
+
+const isSameKey = (left: Option.Option<AgentDirectory.Agent>, right: Option.Option<AgentDirectory.Agent>): boolean =>
+  Option.isNone(left) || Option.isNone(right)
+    ? Option.isNone(left) && Option.isNone(right)
+    : isSame(left.value.publicKey, right.value.publicKey)
+
+/** @internal */
+export const isSame = (left: Uint8Array, right: Uint8Array): boolean =>
+  left === right || (left.length === right.length && left.every((byte, index) => byte === right[index]))

@@ -125,8 +125,11 @@ const verify = (
       AgentAssertionVerifier.AgentAssertionVerifier,
       Layer.provide(AgentAssertionVerifier.layer, directory)
     )
+    const signing = yield* Signing.Signing
+    // A directory has such keys only as have passed the check where they were registered: no other signs anything.
+    const checked = yield* Effect.either(Effect.flatMap(publicKey, signing.checkPublicKey))
     return yield* verifier.verify(given.header).pipe(
-      Effect.as("accepted"),
+      Effect.as(Either.isRight(checked) ? "accepted" : "bad-signature"),
       Effect.catchTag("AssertionRefused", ({ reason }) => Effect.succeed(answers[reason] ?? reason)),
       Effect.withClock(stoppedAt(given.now))
     )
@@ -178,6 +181,7 @@ export const kinds: Record<string, Kind> = {
         const verifier = yield* signing.importPublicKey(
           yield* toEffect(AgentKey.fromSshPublicKey(given.public_key_ssh))
         )
+        const checked = yield* Effect.either(signing.checkPublicKey(given.public_key_hex))
         const verified = yield* verifier.verify(message, yield* signer.sign(message))
         const opened = yield* signer.openSealed(yield* SealedBox.seal(given.public_key_hex, message))
         const [seed, publicKey] = [secretHex(given.seed_hex), hex(given.public_key_hex)]
@@ -188,6 +192,7 @@ export const kinds: Record<string, Kind> = {
           same("public key in v2", publicKey, hex(v2.publicKey ?? new Uint8Array())),
           same("public key of the signer", publicKey, hex(signer.publicKey)),
           same("public key in the SSH line", publicKey, hex(verifier.publicKey)),
+          same("check of the public key", "passed", Either.isRight(checked) ? "passed" : "failed"),
           same("SSH line written", given.public_key_ssh, AgentKey.toSshPublicKey(signer.publicKey)),
           same("its own signature", "good", verified ? "good" : "bad"),
           same("box sealed for it", hex(message), hex(opened)),
