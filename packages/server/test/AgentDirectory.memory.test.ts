@@ -51,9 +51,10 @@ describe("a pass over a directory in memory", () => {
       yield* Effect.forEach(Array.from({ length: 200_000 }), () => directory.issueTask(idOf("agent")), {
         discard: true
       })
-      const before = performance.now()
+      // Its own time, whatever else this machine does.
+      const before = process.cpuUsage()
       assert.isTrue(yield* directory.removeAgent(idOf("agent")))
-      assert.isBelow(performance.now() - before, 20)
+      assert.isBelow(process.cpuUsage(before).user, 20_000)
       let turns = 0
       const timer = setInterval(() => turns++, 0)
       yield* pass
