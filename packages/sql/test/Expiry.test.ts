@@ -50,9 +50,9 @@ const isEventually = (expected: number, actual: Effect.Effect<number, unknown>, 
 /**
  * The processor time of the event loop's longest turns while this runs, in milliseconds: as long is nothing else done. By
  * processor time, since a busy machine takes the processor away for longer than that. A collection of garbage is not
- * ours, so the three longest turns do not count.
+ * ours, so the three longest turns may be longer: not as long as all of the work in one, though.
  */
-const longestTurn = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+const longestTurns = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => {
       const turns: Array<number> = []
@@ -66,7 +66,11 @@ const longestTurn = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
       let immediate = setImmediate(next)
       return { turns, stop: () => clearImmediate(immediate) }
     }),
-    ({ turns }) => Effect.map(effect, (value) => [value, turns.sort((a, b) => b - a)[3]!] as const),
+    ({ turns }) =>
+      Effect.map(effect, () => {
+        turns.sort((a, b) => b - a)
+        return { longest: turns[0]!, fourth: turns[3]! }
+      }),
     ({ stop }) => Effect.sync(stop)
   )
 
@@ -112,10 +116,11 @@ const suite = (
         assert.isBelow(took, 500)
         assert.isTrue(Option.isNone(yield* directory.findAgent(agent.agentRuntimeId)))
         assert.isTrue(Option.isNone(yield* directory.findTask(TaskId.TaskId.make("task-200000"))))
-        const [, turn] = yield* longestTurn(isEventually(1, count(sql, "tasks"), 60_000))
+        const turns = yield* longestTurns(isEventually(1, count(sql, "tasks"), 60_000))
         yield* isEventually(1, count(sql, "agents"))
         assert.isTrue(Option.isSome(yield* directory.findTask(TaskId.TaskId.make("others-1"))))
-        assert.isBelow(turn, 20)
+        assert.isBelow(turns.fourth, 20)
+        assert.isBelow(turns.longest, 100)
       }))
 
     it.scopedLive("is not what has come back meanwhile", () =>

@@ -288,9 +288,21 @@ describe("Postgres", () => {
             proxy.silence()
             assert.strictEqual(await codeOf("SELECT 1"), "ETIMEDOUT")
             assert.strictEqual(errors.length, 1)
+            assert.isTrue((client as unknown as { readonly connection: Pg.Connection }).connection.stream.destroyed)
             assert.notStrictEqual(await codeOf("SELECT 1"), "none")
           })
         }
+      }))
+
+    it.scopedLive("fails its check within 2 seconds when it gives no answer", () =>
+      Effect.gen(function*() {
+        const proxy = yield* proxyOf(yield* temporaryDatabase)
+        const directory = yield* open(proxy.url)
+        yield* directory.check
+        proxy.freeze(true)
+        const started = performance.now()
+        yield* Effect.flip(directory.check)
+        assert.isBelow(performance.now() - started, 2500)
       }))
 
     it.scopedLive("lets the server end a slow statement, and keeps its connection", () =>

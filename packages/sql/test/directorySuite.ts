@@ -135,6 +135,7 @@ export const suite = (name: string, place: Place) =>
           yield* directory.putAgent(a)
           assert.deepStrictEqual(yield* directory.findAgent(a.agentRuntimeId), Option.some(a))
           assert.isTrue(Option.isNone(yield* directory.findTask(taskId)))
+          assert.deepStrictEqual(yield* directory.findAgent(a.agentRuntimeId), Option.some(a))
           const task = yield* directory.issueTask(a.agentRuntimeId)
           assert.deepStrictEqual(yield* directory.findTask(task.taskId), Option.some(task))
         })
