@@ -4,10 +4,10 @@
  */
 import { RunAuth, UrlDerivation } from "@agent-identity/core"
 import { AgentProvisioning, AgentRegistration, ChatGptRun } from "@agent-identity/login"
-import { AuthFile, NodeSigning } from "@agent-identity/node"
+import { AuthFile, NodeSigning, NodeTransport } from "@agent-identity/node"
 import { Postgres, SqlCredentialStore } from "@agent-identity/sql"
 import { HttpClient } from "@effect/platform"
-import { NodeHttpClient, NodeRuntime } from "@effect/platform-node"
+import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"
 import * as Workers from "./workers.ts"
 
@@ -37,10 +37,10 @@ const Provisioning = AgentProvisioning.layer({
   Layer.provide([AgentRegistration.layer(Urls), Store, Login])
 )
 
-/** What `NodeAgentIdentity.layerChatGpt` is made of, with another store. */
+/** Like `NodeAgentIdentity.layerChatGpt`, with another store. */
 const AgentRun = ChatGptRun.layer(Layer.merge(Provisioning, Login)).pipe(
   Layer.provideMerge(Urls),
-  Layer.provide([NodeSigning.layer, NodeHttpClient.layerUndici])
+  Layer.provide([NodeSigning.layer, NodeTransport.layer])
 )
 
 // ---- The machines. ----

@@ -297,7 +297,12 @@ const namingVariable = <E>(error: E): E | Environment.UrlDerivationError | Jwks.
   }
   if (!(error instanceof Environment.UrlDerivationError)) return error
   const [, option] = Object.entries(variables).find(([name]) => name === error.option) ?? []
-  return option === undefined ? error : new Environment.UrlDerivationError({ ...error, option })
+  if (option === undefined) return error
+  const hint = error.hint.replace("where `loopbackHttp` is set, ", "").replace(
+    "`privateNetworkHttp`",
+    `\`${variables.privateNetworkHttp}\``
+  )
+  return new Environment.UrlDerivationError({ ...error, option, hint })
 }
 
 /**
@@ -418,10 +423,25 @@ const layerRun = <E>(
 export const layerConfig: Layer.Layer<
   ProcessServices | Run.Services,
   ProcessError | TaskRegistration.TaskRegistrationError
-> = Layer.unwrapEffect(Effect.suspend(() => Effect.map(fromEnvironment, layer))).pipe(
-  Layer.provide(NodeContext.layer),
-  Layer.mapError(namingVariable)
-)
+> = Layer.suspend(() => layerConfigWith({}))
+
+/**
+ * Builds `layerConfig` with what the environment does not say: how the process reaches others, what it says of itself
+ * there, and further first-party paths.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfigWith = (
+  options: ClientOptions & Pick<Environment.Options, "paths" | "bearerOnly">
+): Layer.Layer<
+  ProcessServices | Run.Services,
+  ProcessError | TaskRegistration.TaskRegistrationError
+> =>
+  Layer.unwrapEffect(Effect.map(fromEnvironment, (environment) => layer({ ...environment, ...options }))).pipe(
+    Layer.provide(NodeContext.layer),
+    Layer.mapError(namingVariable)
+  )
 
 /**
  * Who may become an agent, and what the agent is called.

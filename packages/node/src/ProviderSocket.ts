@@ -5,6 +5,7 @@
  */
 import * as ProviderAuth from "@agent-identity/core/ProviderAuth"
 import * as Refusal from "@agent-identity/core/Refusal"
+import * as Caller from "@agent-identity/core/run/caller"
 import { decompress } from "@agent-identity/core/run/decompress"
 import * as Http from "@agent-identity/core/run/http"
 import * as RunAuth from "@agent-identity/core/RunAuth"
@@ -126,7 +127,10 @@ export const make = (
   Effect.gen(function*() {
     const auth = yield* RunAuth.RunAuth
     const { headers } = yield* ProviderAuth.ProviderAuth
-    const request = HttpClientRequest.get(url, { headers: options.headers ?? {} })
+    // A handshake is a request of our own, also in a run that is composed of parts.
+    const request = Caller.named(yield* Caller.CallerReference)(
+      HttpClientRequest.get(url, { headers: options.headers ?? {} })
+    )
     const shownUrl = showUrl(url)
     const fail = (reason: ProviderSocketError["reason"], detail: string, status?: number) =>
       new ProviderSocketError({ reason, url: shownUrl, detail, status })

@@ -56,7 +56,8 @@ const fetchWith = ({ fetch: url, init }) => (fetch) =>
 
 const textOf = (buffer) => ({ length: buffer.byteLength, text: Buffer.from(buffer).toString().slice(0, 4096) })
 
-const layerOf = ({ chatGpt, options, portable, transport }) => {
+const layerOf = ({ chatGpt, configWith, options, portable, transport }) => {
+  if (configWith !== undefined) return NodeAgentIdentity.layerConfigWith(configWith)
   if (portable !== undefined) return layerPortable(portable)
   if (chatGpt !== undefined) return NodeAgentIdentity.layerChatGpt(chatGpt)
   if (options === undefined) return NodeAgentIdentity.layerConfig

@@ -39,6 +39,7 @@ export interface Command {
   readonly environment?: Readonly<Record<string, string>>
   readonly options?: object
   readonly chatGpt?: object
+  readonly configWith?: object
   readonly transport?: boolean | "layered"
   readonly portable?: object
   readonly urls?: object

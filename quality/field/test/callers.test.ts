@@ -153,3 +153,17 @@ describe("takes no name for the caller that is no header:", () => {
     assert.strictEqual(backend.seen.length, before)
   })
 })
+
+it("says the name of an app that is configured by the environment", async () => {
+  const environment = {
+    ...backend.environment,
+    CODEX_AGENT_IDENTITY_RUNTIME_ID: "agent-named",
+    CODEX_AGENT_IDENTITY_PRIVATE_KEY: Home.privateKey
+  }
+  const get = { get: `${backend.provider}/named` }
+  const { end } = await app.run({ environment, configWith: { userAgent: "my-app/1.2" }, steps: [get] })
+  assert.isUndefined(end.error)
+  for (const path of [Backend.tasksOf("agent-named"), "/provider/named"]) {
+    assert.match(backend.seenAt(path)[0]!.headers["user-agent"]!, /^my-app\/1\.2 agent-identity\//)
+  }
+})

@@ -52,11 +52,14 @@ describe("a host that is not listed is an error that names the variable, with", 
   each(lists, async (hosts) => {
     const { error } = await app.step(get, { environment: { ...ownKey, ...listed(hosts) } })
     assert.strictEqual(error?.reason, "InvalidBase")
-    assert.match(error!.message!, /^CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL ".*privateNetworkHttp/)
+    assert.match(
+      error!.message!,
+      /^CODEX_AGENT_IDENTITY_AUTHAPI_BASE_URL ".*for hosts of a private network that `CODEX_AGENT_IDENTITY_PRIVATE_NETWORK_HTTP` names/
+    )
   })
   it("an entry that is no host", async () => {
     const { error } = await app.step(get, { environment: { ...ownKey, ...listed(`http://${host}`) } })
-    assert.match(error!.message!, /^CODEX_AGENT_IDENTITY_PRIVATE_NETWORK_HTTP ".*Give a host/)
+    assert.match(error!.message!, /^CODEX_AGENT_IDENTITY_PRIVATE_NETWORK_HTTP ".*Give one host/)
   })
 })
 

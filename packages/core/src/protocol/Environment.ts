@@ -251,7 +251,12 @@ export const make = (options: Options): Either.Either<Environment, UrlDerivation
     const noHost = options.privateNetworkHttp?.find((entry) => !BaseUrl.isHost(entry))
     if (noHost !== undefined) {
       return yield* Either.left(
-        refusal("InvalidBase", "privateNetworkHttp", noHost, "Give a host, such as `authapi:8787`.")
+        refusal(
+          "InvalidBase",
+          "privateNetworkHttp",
+          noHost,
+          "Give one host, without a scheme and wildcards, such as authapi:8787."
+        )
       )
     }
     if (options.providers?.length === 0) {

@@ -68,7 +68,7 @@ export const nearMiss = (
   if (url.username !== "" || url.password !== "") return "it has user information"
   return bases.some((base) => base.origin === url.origin)
     ? "its path is not below theirs"
-    : "its scheme, its host or its port is spelled in another way"
+    : "its scheme, its host or its port differs from theirs; if it is another service, ignore this"
 }
 
 /** The names of this machine are one host to those who mistake one for another. */

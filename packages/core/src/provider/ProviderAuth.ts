@@ -455,7 +455,7 @@ const resolve = (policy: Policy, target: Target): Effect.Effect<RunAuth.Credenti
           target.request,
           "AuthorizationPresent",
           /^AgentAssertion /i.test(target.request.headers.authorization!)
-            ? "another run around this one has signed the request. Build this run over the plain HttpClient."
+            ? "another client has signed the request already. Give the plain HttpClient to `authorize`, `authorizeProvider` or the run."
             : "the request already has an Authorization header. Leave it out; give `Fetch.placeholderKey` to an SDK that " +
               "insists on an API key."
         )

@@ -384,11 +384,26 @@ describe("Party.nearMiss", () => {
     ["https://a.example/v10", "its path is not below theirs"],
     ["https://a.example/", "its path is not below theirs"],
     ["http://127.0.0.1:8080/", "its path is not below theirs"],
-    ["https://a.example:8443/v1/responses", "its scheme, its host or its port is spelled in another way"],
-    ["http://a.example/v1/responses", "its scheme, its host or its port is spelled in another way"],
-    ["http://localhost:8080/codex", "its scheme, its host or its port is spelled in another way"],
-    ["http://[::1]:8080/codex", "its scheme, its host or its port is spelled in another way"],
-    ["http://127.0.0.2:8080/codex", "its scheme, its host or its port is spelled in another way"],
+    [
+      "https://a.example:8443/v1/responses",
+      "its scheme, its host or its port differs from theirs; if it is another service, ignore this"
+    ],
+    [
+      "http://a.example/v1/responses",
+      "its scheme, its host or its port differs from theirs; if it is another service, ignore this"
+    ],
+    [
+      "http://localhost:8080/codex",
+      "its scheme, its host or its port differs from theirs; if it is another service, ignore this"
+    ],
+    [
+      "http://[::1]:8080/codex",
+      "its scheme, its host or its port differs from theirs; if it is another service, ignore this"
+    ],
+    [
+      "http://127.0.0.2:8080/codex",
+      "its scheme, its host or its port differs from theirs; if it is another service, ignore this"
+    ],
     ["https://me@a.example/v1", "it has user information"],
     ["https://a.example/api/accounts", undefined],
     ["https://a.example/api/accounts/v1/agent/x/task/register", undefined],

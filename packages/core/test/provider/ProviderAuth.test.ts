@@ -127,7 +127,7 @@ describe("ProviderAuth.authorize", () => {
       const { authorize } = yield* ProviderAuth.ProviderAuth
       const error = yield* Effect.flip(authorize(authorize(client)).get(Fakes.providerBase))
       assert.propertyVal(error, "reason", "AuthorizationPresent")
-      assert.include(error.message, "another run around this one has signed the request")
+      assert.include(error.message, "another client has signed the request already")
       assert.deepStrictEqual(sent, [])
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 
@@ -197,7 +197,7 @@ describe("ProviderAuth.authorize", () => {
         "A request to https://provider.test/v1/models carries nothing of the run, though it has the host of a provider " +
         "base: its path is not below theirs (https://provider.test/backend-api/codex)",
         "A request to https://provider.test:8443/backend-api/codex carries nothing of the run, though it has the host of " +
-        "a provider base: its scheme, its host or its port is spelled in another way (https://provider.test/backend-api/codex)"
+        "a provider base: its scheme, its host or its port differs from theirs; if it is another service, ignore this (https://provider.test/backend-api/codex)"
       ])
     }).pipe(Effect.provide(Layer.merge(Fakes.layerProviderAuth, Logger.add(logger))))
   })
