@@ -127,10 +127,8 @@ export const make = (
   Effect.gen(function*() {
     const auth = yield* RunAuth.RunAuth
     const { headers } = yield* ProviderAuth.ProviderAuth
-    // A handshake is a request of our own, also in a run that is composed of parts.
-    const request = Caller.named(yield* Caller.CallerReference)(
-      HttpClientRequest.get(url, { headers: options.headers ?? {} })
-    )
+    const request = HttpClientRequest.get(url, { headers: options.headers ?? {} })
+    const named = Caller.named(yield* Caller.CallerReference)
     const shownUrl = showUrl(url)
     const fail = (reason: ProviderSocketError["reason"], detail: string, status?: number) =>
       new ProviderSocketError({ reason, url: shownUrl, detail, status })
@@ -155,7 +153,11 @@ export const make = (
         ))
       const clientOptions = {
         ...(agent && { agent }),
-        headers: { ...request.headers, ...Redacted.value(signed.headers) },
+        // A handshake of the run says who calls, also in a run that is composed of parts; one with others stays as it is.
+        headers: {
+          ...(signed.authorization._tag === "None" ? request : named(request)).headers,
+          ...Redacted.value(signed.headers)
+        },
         followRedirects: false,
         closeTimeout: closeTimeoutMillis
       }
