@@ -117,20 +117,27 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
 }
 
 /**
- * Puts itself in the place of the directory that is provided to it. Each build of it is a cache of its own: compose it
- * with its directory into one value, and give that to whatever looks agents up and to whatever changes them.
+ * Puts itself in the place of the directory that is provided to it. Give the same one to whatever changes agents. A value
+ * of this layer is one cache for each directory that it is over, however often it is built.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerWith = (
   options: Options
-): Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> =>
-  // A memoized layer over two directories would be one cache over the first.
-  Layer.fresh(Layer.effect(
+): Layer.Layer<AgentDirectory.AgentDirectory, never, AgentDirectory.AgentDirectory> => {
+  // A memoized layer over two directories would be one cache over the first, and `Layer.provideMerge` builds a fresh one
+  // twice: a change in one cache would not be seen in the other.
+  const caches = new WeakMap<AgentDirectory.Service, AgentDirectory.Service>()
+  return Layer.fresh(Layer.effect(
     AgentDirectory.AgentDirectory,
-    Effect.map(AgentDirectory.AgentDirectory, (directory) => make(directory, options))
+    Effect.map(AgentDirectory.AgentDirectory, (directory) => {
+      const cache = caches.get(directory) ?? make(directory, options)
+      caches.set(directory, cache)
+      return cache
+    })
   ))
+}
 
 /**
  * `layerWith` with what is said there by default: 10,000 agents and tasks, for 10 seconds.

@@ -318,4 +318,20 @@ describe("AgentDirectoryCache", () => {
       assert.isTrue(Option.isNone(yield* other.findAgent(agentRuntimeId)))
     }).pipe(Effect.provide(Layer.merge(cached(One), cached(Other))))
   })
+
+  it.effect("is one cache over one directory, wherever it is provided", () => {
+    class Verifier extends Context.Tag("Verifier")<Verifier, AgentDirectory.Service>() {}
+    return Effect.gen(function*() {
+      const [verifier, directory] = [yield* Verifier, yield* AgentDirectory.AgentDirectory]
+      yield* directory.putAgent(agent)
+      assert.isTrue(Option.isSome(yield* verifier.findAgent(agentRuntimeId)))
+      yield* directory.removeAgent(agentRuntimeId)
+      assert.isTrue(Option.isNone(yield* verifier.findAgent(agentRuntimeId)))
+    }).pipe(Effect.provide(
+      Layer.effect(Verifier, AgentDirectory.AgentDirectory).pipe(
+        Layer.provideMerge(AgentDirectoryCache.layer),
+        Layer.provide(AgentDirectory.layerMemory)
+      )
+    ))
+  })
 })
