@@ -327,7 +327,7 @@ describe("a body in zstd", () => {
           assert.strictEqual(json.error?.code, "invalid_encoding")
         }
         assert.strictEqual((yield* post(bytes(streamed), "zstd")).status, 200)
-      }).pipe(Effect.provide(over({ decodeTimeout: "1 second" }))))
+      }).pipe(Effect.provide(over({ decodeTimeout: "4 seconds" }))))
   }
 })
 

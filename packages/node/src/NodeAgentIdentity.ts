@@ -34,6 +34,7 @@ import * as Option from "effect/Option"
 import * as Os from "node:os"
 import * as AuthFile from "./AuthFile.ts"
 import * as CredentialSource from "./CredentialSource.ts"
+import { DirectHosts } from "./internal/directHosts.ts"
 import * as NodeSigning from "./NodeSigning.ts"
 import * as NodeTransport from "./NodeTransport.ts"
 
@@ -150,7 +151,7 @@ const layerBase = (options: Environment.Options & ClientOptions, isOwnKey = fals
     layerUrls(options, isOwnKey),
     Layer.provide(
       options.transport ?? NodeTransport.layer,
-      Layer.succeed(NodeTransport.DirectHosts, options.privateNetworkHttp ?? [])
+      Layer.succeed(DirectHosts, options.privateNetworkHttp ?? [])
     )
   )
 

@@ -8,7 +8,6 @@ import * as BaseUrl from "@agent-identity/core/protocol/baseUrl"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Undici from "@effect/platform-node/Undici"
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -17,6 +16,7 @@ import type { Duplex } from "node:stream"
 import type { SecureContext } from "node:tls"
 import * as Certificates from "./internal/certificates.ts"
 import { decode } from "./internal/decode.ts"
+import { DirectHosts } from "./internal/directHosts.ts"
 import * as Proxies from "./internal/proxies.ts"
 import * as Tunnel from "./internal/tunnel.ts"
 
@@ -71,15 +71,6 @@ const settings: Effect.Effect<Settings, TransportError> = Effect.mapError(
  * @category layers
  */
 export const layer: Layer.Layer<HttpClient.HttpClient, TransportError> = Layer.suspend(() => layerWith({}))
-
-/**
- * The hosts that the run around a transport names: a transport of the app's own is built over `layer`, too.
- *
- * @internal
- */
-export class DirectHosts extends Context.Reference<DirectHosts>()("@agent-identity/node/DirectHosts", {
-  defaultValue: (): ReadonlyArray<string> => []
-}) {}
 
 /**
  * Builds `layer` with hosts of `http:` that no proxy is used for, beside those of `NO_PROXY`: the ones that
