@@ -1,16 +1,28 @@
-/** A transport of your own: this process's, with its proxies and certificate authorities, and a line for each request. */
+/** A transport of your own: a corporate proxy and a private authority of the app's own settings, and a line for each request. */
 import { NodeAgentIdentity, NodeTransport } from "@agent-identity/node"
 import { HttpClient } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
-import { Config, Console, Effect, Layer } from "effect"
+import { Config, ConfigProvider, Console, Context, Effect, Layer } from "effect"
 
-const Transport = Layer.effect(
+/** `http://proxy.example:3128`, and the path of a PEM file; blank for none. */
+const settings = Effect.orDie(Effect.all({
+  HTTPS_PROXY: Config.withDefault(Config.string("CORPORATE_PROXY"), ""),
+  SSL_CERT_FILE: Config.withDefault(Config.string("CORPORATE_CA"), "")
+}))
+
+/** The client of `NodeTransport.layer`, which reads these settings in the place of the environment. */
+const corporate = Effect.flatMap(
+  settings,
+  (settings) =>
+    Effect.map(Layer.build(NodeTransport.layer), Context.get(HttpClient.HttpClient)).pipe(
+      Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(settings))))
+    )
+)
+
+const Transport = Layer.scoped(
   HttpClient.HttpClient,
-  Effect.map(
-    HttpClient.HttpClient,
-    HttpClient.tapRequest(({ method, url }) => Console.log(method, new URL(url).pathname))
-  )
-).pipe(Layer.provide(NodeTransport.layer))
+  Effect.map(corporate, HttpClient.tapRequest(({ method, url }) => Console.log(method, new URL(url).pathname)))
+)
 
 const provider = Config.string("PROVIDER_BASE_URL")
 
