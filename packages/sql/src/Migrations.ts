@@ -220,4 +220,4 @@ const migrate = Effect.gen(function*() {
 
 /** A lock that is held, by a migration of another process or by a backup; or a table that another process makes now. */
 const isContended = ({ cause }: Failure): boolean =>
-  ["55P03", "40P01", "23505", "SQLITE_BUSY"].includes(SqlFailure.codeOf(cause.cause) ?? "")
+  ["55P03", "40P01", "23505", "42P07", "42710", "SQLITE_BUSY"].includes(SqlFailure.codeOf(cause.cause) ?? "")
