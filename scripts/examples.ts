@@ -74,7 +74,9 @@ const prints: Record<string, ReadonlyArray<RegExp>> = {
   ],
   "20-environments.ts": [
     /^Production\n.*auth\.openai\.com\S+\/agent-demo\/task\/register\n +FirstParty .*\n +BearerOnly .*\n( +Foreign .*\n){3}Staging\n/m,
-    /^Custom\n.*auth\.example\.com.*\n +FirstParty .*models.*\n +Foreign .*\/register$/m
+    /^ +FirstParty .*wham\/usage\n +Foreign .*\/me$/m,
+    /^Custom\n.*auth\.example\.com.*\n +FirstParty .*models.*\n +Foreign .*\/register$/m,
+    /^Custom\n.*http:\/\/authapi:8787.*\n +FirstParty .*8080.*\n +Foreign .*8081.*$/m
   ],
   "21-agent-or-nothing.ts": [/^200 with Assertion, agent-\w+, task-\S+$/m, /^401 with None, .*JwtOnly/m],
   "22-another-issuer.ts": [

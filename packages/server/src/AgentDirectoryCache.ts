@@ -94,8 +94,11 @@ export const make = (directory: AgentDirectory.Service, options: Options = {}): 
         }
         return Effect.uninterruptibleMask((restore) => {
           const flight = flights.get(id)
-          // One that does not end is not waited for by everybody who comes later.
-          if (flight !== undefined && Moment.isWithin(flight.since, longestFlightMillis, now)) {
+          // Not for a fresh look-up: the query may be older than what it is to see. And one that does not end is not waited for
+          // by everybody who comes later.
+          const isShared = flight !== undefined && lookup?.fresh !== true &&
+            Moment.isWithin(flight.since, longestFlightMillis, now)
+          if (isShared) {
             return restore(Deferred.await(flight.done))
           }
           if (flights.size >= capacity) return restore(ask(id, now, lookup?.fresh === true))

@@ -133,10 +133,14 @@ interface State {
 }
 
 const makeNode = (state: State, options: Options<unknown, unknown>): Http.Server => {
+  const requestTimeout = Duration.toMillis(options.requestTimeout ?? "30 seconds")
   const server = Http.createServer({
-    headersTimeout: 10_000,
-    requestTimeout: Duration.toMillis(options.requestTimeout ?? "30 seconds"),
-    keepAliveTimeout: Duration.toMillis(options.keepAliveTimeout ?? "75 seconds")
+    // Node throws for one that is longer than that of the whole request.
+    headersTimeout: Math.min(10_000, requestTimeout),
+    requestTimeout,
+    keepAliveTimeout: Duration.toMillis(options.keepAliveTimeout ?? "75 seconds"),
+    // Node looks every 30 seconds by default, so that a slow body would have twice its time.
+    connectionsCheckingInterval: 1000
   })
   server.maxConnections = options.maxConnections ?? 10_000
   server.on("connection", (socket) => {

@@ -35,6 +35,30 @@ describe("AgentDirectoryCache", () => {
       assert.strictEqual(asked.length, 3)
     }))
 
+  it.effect("asks for a fresh answer by a query of its own, also while an older one is under way", () =>
+    Effect.gen(function*() {
+      const inner = AgentDirectory.makeMemory()
+      const [begun, latch] = yield* Effect.all([Effect.makeLatch(), Effect.makeLatch()])
+      let queries = 0
+      // The first query has read the old state when its answer is held up.
+      const slow: AgentDirectory.Service = {
+        ...inner,
+        findAgent: (id) =>
+          Effect.flatMap(
+            inner.findAgent(id),
+            (found) =>
+              ++queries === 1 ? Effect.as(Effect.zipRight(begun.open, latch.await), found) : Effect.succeed(found)
+          )
+      }
+      const directory = AgentDirectoryCache.make(slow)
+      const older = yield* Effect.fork(directory.findAgent(agentRuntimeId))
+      yield* begun.await
+      yield* inner.putAgent(agent)
+      assert.isTrue(Option.isSome(yield* directory.findAgent(agentRuntimeId, { fresh: true })))
+      yield* latch.open
+      assert.isTrue(Option.isNone(yield* Fiber.join(older)))
+    }))
+
   it.effect("remembers for 1 second that there is no such agent or task", () =>
     Effect.gen(function*() {
       const { asked, directory } = counted()

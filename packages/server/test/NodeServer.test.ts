@@ -173,6 +173,16 @@ describe("while it runs", () => {
     assert.strictEqual(refused, 1)
   })
 
+  it("it gives a request its time, and closes the connection of one that takes longer", async () => {
+    const { port } = await start({ requestTimeout: "1 second" })
+    const slow = await connect(port, "POST /fast HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf")
+    const since = performance.now()
+    await slow.closed
+    // By default Node would look after 30 seconds.
+    assert.isBelow(performance.now() - since, 15_000)
+    assert.strictEqual((await get(port, "/fast")).status, 200)
+  })
+
   it("it keeps an idle connection for longer than a balancer does", async () => {
     const { port } = await start()
     const { received, socket } = await connect(port, "GET /fast HTTP/1.1\r\nhost: a\r\n\r\n")

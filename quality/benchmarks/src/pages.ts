@@ -70,13 +70,17 @@ const parts: Record<string, (results: Reader) => string> = {
         ratio("header", "freshly signed, in a fiber"),
         ["web-bot-auth, sync", "http-message-signatures", "jose", "dpop"].map((name) => peer("header", name)).join(", ")
       ],
-      ["a header, reused within the second", ratio("header", "reused within the second"), "none does it"],
+      [
+        "a header, reused within the second",
+        ratio("header", "reused within the second"),
+        "not supported by the others"
+      ],
       [
         "from a new header to a verified agent with a live task",
         ratio("verify", "a new header"),
         `${
           ["http-message-signatures", "jose", "web-bot-auth"].map((name) => peer("verify", name)).join(", ")
-        }; none looks up a task`
+        }; the others look up no task`
       ],
       ["from the same header again", ratio("verify", "the same header again"), ""],
       [

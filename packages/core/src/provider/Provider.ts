@@ -23,8 +23,8 @@ export interface AuthCommand<E extends { readonly message: string } = { readonly
   /** The token to send now. Asked for at each request. */
   readonly current: Effect.Effect<Redacted.Redacted<string>, E>
   /**
-   * Returns the token that follows `stale`, which is the very object that `current` gave. A caller whose token is no longer
-   * the current one gets the current one; all callers with the current one share one run of the command.
+   * Returns the token that follows `stale`, the object that `current` returned. If there is a later one already, it is
+   * returned. Otherwise the command runs once for all callers.
    */
   readonly renew: (stale: Redacted.Redacted<string>) => Effect.Effect<Redacted.Redacted<string>, E>
 }
@@ -173,7 +173,8 @@ export const own = (
           Effect.matchEffect(renew(token), {
             onFailure: (error) =>
               Effect.as(Effect.logWarning(`A server refused the token, and ${without(error)}`), false),
-            onSuccess: () => Effect.succeed(true)
+            // The same token once more would be refused once more.
+            onSuccess: (next) => Effect.succeed(Redacted.value(next) !== Redacted.value(token))
           })
       })
     }

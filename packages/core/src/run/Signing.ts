@@ -82,8 +82,9 @@ export interface Service {
   /** Fails where the public key beside the seed is not the seed's. */
   readonly importPrivateKey: (key: AgentKey) => Effect.Effect<Signer, SigningError>
   /**
-   * Takes the 32 bytes of a key that `checkPublicKey` has accepted. Compares bytes only: fails for another length, a
-   * number that is not canonical, and a point of small order. Bytes that are no point are imported and verify nothing.
+   * Takes the 32 bytes of a key that `checkPublicKey` has accepted. Compares bytes only: fails for another length,
+   * for an encoding that is not canonical, and for a point of small order. Other bytes are imported, and a key that is not on
+   * the curve verifies nothing.
    */
   readonly importPublicKey: (publicKey: Uint8Array) => Effect.Effect<Verifier, SigningError>
   /**

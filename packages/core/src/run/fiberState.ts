@@ -117,8 +117,7 @@ const write = (before: State, after: State): Effect.Effect<void> => {
 }
 
 type Entry = readonly [
-  // A FiberRef is invariant, and each entry has another type.
-  ref: FiberRef.FiberRef<any>, // eslint-disable-line @typescript-eslint/no-explicit-any
+  ref: FiberRef.FiberRef<any>, // eslint-disable-line @typescript-eslint/no-explicit-any -- invariant, and each entry has another type
   values: readonly [readonly [FiberId.Runtime, unknown]]
 ]
 

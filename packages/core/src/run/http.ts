@@ -180,8 +180,8 @@ interface ConnectionFailure {
 }
 
 /**
- * Returns why there is no connection. A certificate that is not trusted is not trusted at the next attempt either, and the
- * error of a proxy says more than a code. `otherwise` gets the code in parentheses, or an empty text.
+ * Returns why the connection failed. Another attempt does not help against a certificate that is not trusted. The message of
+ * a proxy's error is shown as it is. `otherwise` gets the code in parentheses, or an empty text.
  * @internal
  */
 export const connectionFailure = (cause: unknown, otherwise: (code: string) => string): ConnectionFailure => {

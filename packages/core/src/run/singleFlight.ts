@@ -19,7 +19,7 @@ export interface SingleFlight<A, E> {
 }
 
 /**
- * At most one run of an effect and key at a time, in the runtime of whoever makes it.
+ * Makes a place where an effect runs once per key at a time, in the runtime of its maker.
  * @internal
  */
 export const make = <A, E>(): Effect.Effect<SingleFlight<A, E>> =>

@@ -289,7 +289,7 @@ describe("a backend of your own", () => {
     assert.deepStrictEqual(http("http://authapi"), [false, false, false])
   })
 
-  it("refuses as privateNetworkHttp what is no host", () => {
+  it("refuses entries of privateNetworkHttp that do not name one host", () => {
     for (
       const entry of [
         "",

@@ -326,6 +326,17 @@ describe("a provider that answers 401 to the token of an auth command", () => {
       assert.strictEqual(runs(), 2)
     }).pipe(Effect.provide(Fakes.layerProviderAuth)))
 
+  it.effect("hands on the first 401 where the command gives the same token again", () =>
+    Effect.gen(function*() {
+      const { client, seen } = server()
+      const same = Effect.sync(() => Redacted.make("token-of-always"))
+      const own = yield* authorized(client, { authCommand: { current: same, renew: () => same } })
+      const response = yield* own.get(`${baseUrl}/models`)
+      assert.strictEqual(response.status, 401)
+      assert.deepStrictEqual(yield* response.json, { error: "who are you?" })
+      assert.deepStrictEqual(seen, ["token-of-always"])
+    }).pipe(Effect.provide(Fakes.layerProviderAuth)))
+
   it.effect("hands on a second 401, whole", () =>
     Effect.gen(function*() {
       const { authCommand } = command()

@@ -27,6 +27,7 @@ export class PgClient extends Pg.Client {
   }
 
   #judge(error: unknown): void {
+    // The driver's types do not have it.
     const { connection } = this as unknown as { readonly connection: Pg.Connection }
     if (!(error instanceof Error) || error instanceof Pg.DatabaseError || connection.stream.destroyed) return
     if (error.message === "Query read timeout") Object.assign(error, { code: "ETIMEDOUT" })
